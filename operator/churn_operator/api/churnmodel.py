@@ -1,0 +1,257 @@
+"""ChurnModel: the promise that the model in production is still the best one there is evidence for."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from churn_operator.api.base import (
+    SET_LIST,
+    Condition,
+    Conditions,
+    Digest,
+    Duration,
+    LocalRef,
+    Model,
+    Resources,
+    Revision,
+    Text,
+    Time,
+    Uri,
+    Word,
+    map_list,
+)
+from churn_operator.api.data import DataSpec
+from churn_operator.api.driftmonitor import MonitoringSpec
+from churn_operator.api.tasks import Golden, ModelRef
+from churn_operator.api.training import DEFAULT_GATES, Gates, TrainingSpec
+from churn_operator.api.trainingrun import Trigger
+
+
+class ServingSpec(Model):
+    """How the champion is served."""
+
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """Pods of each version that serves."""
+    resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
+    """Of the predictor container."""
+
+
+class RolloutSpec(Model):
+    """How traffic moves to a new version."""
+
+    strategy: Literal["BlueGreen"] = "BlueGreen"
+    """BlueGreen: all at once, when the new version has answered a prediction."""
+    guard: Duration = "1h"
+    """The version before stays warm for this long."""
+    progress_deadline: Duration = "10m"
+    """A version that is not ready after this long is given up; the champion serves on."""
+
+
+class RetrainingSpec(Model):
+    """What makes a retraining necessary, and what holds it back."""
+
+    on: Annotated[
+        tuple[Literal["Drift", "NewData", "SpecChanged"], ...], Field(max_length=8, json_schema_extra=SET_LIST)
+    ] = ("Drift", "SpecChanged")
+    """Signals that open a run."""
+    cooldown: Duration = "1h"
+    """At least this long between the end of a run and the next that no person asked for."""
+    probe_interval: Duration = "10m"
+    """How often the source is asked for its state while an answer matters."""
+
+
+class TrackingSpec(Model):
+    """Where runs are recorded."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^https?://")] | None = None
+    """MLflow's address. Defaults to the chart's."""
+    experiment: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """MLflow experiment. Defaults to <namespace>.<name>."""
+
+
+class StorageSpec(Model):
+    """Where model files are kept."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^s3://")] | None = None
+    """Folder in the object store. Defaults to the chart's."""
+    secret_ref: LocalRef | None = None
+    """Secret with the credentials, in this namespace. Defaults to the one the chart names."""
+
+
+class ChurnModelSpec(Model):
+    """One file in, a served model that retrains itself."""
+
+    data: DataSpec
+    """What the model learns from."""
+    training: TrainingSpec = TrainingSpec()
+    """How it is trained."""
+    gates: Gates = DEFAULT_GATES
+    """What a run must show before it is accepted: all must hold."""
+    serving: ServingSpec = ServingSpec()
+    """How it is served."""
+    rollout: RolloutSpec = RolloutSpec()
+    """How traffic moves."""
+    monitoring: MonitoringSpec | None = None
+    """Creates and owns a DriftMonitor of the same name. Absent: none; others may be added by hand."""
+    retraining: RetrainingSpec = RetrainingSpec()
+    """When to train again."""
+    tracking: TrackingSpec = TrackingSpec()
+    """Where runs are recorded."""
+    storage: StorageSpec = StorageSpec()
+    """Where model files are kept."""
+    suspend: bool = False
+    """Opens no new run and moves no traffic; what serves goes on serving."""
+
+
+class VersionState(StrEnum):
+    """What a version is to the cluster."""
+
+    RollingOut = "RollingOut"
+    Champion = "Champion"
+    Retired = "Retired"
+    RolledBack = "RolledBack"
+
+
+class ServedVersion(Model):
+    """A version that was accepted, and what became of it."""
+
+    version: Word
+    """v and the run's number."""
+    run: Annotated[str, Field(max_length=63)]
+    """The TrainingRun that made it."""
+    state: VersionState
+    """RollingOut, Champion, Retired or RolledBack."""
+    reason: Text
+    """Why it is in that state."""
+    since: Time
+    """Since when."""
+    model: ModelRef
+    """Its files."""
+    revision: Revision
+    """The state of the data it learned from."""
+    spec_digest: Digest
+    """Digest of the data, training and gates it was made by."""
+    registry_version: Word
+    """Its version in MLflow's registry."""
+    image: Annotated[str, Field(max_length=512)]
+    """The predictor that serves it; never changed in a version."""
+    fetch_image: Annotated[str, Field(max_length=512)]
+    """What brings its files and checks their digests."""
+    golden: Golden
+    """A request whose answer is known."""
+    metric: Word
+    """The training metric on the held-out rows, printed."""
+
+
+class TrafficShare(Model):
+    """Where the stable Service sends requests, as it was read back."""
+
+    version: Word
+    """The version."""
+    percent: Annotated[int, Field(ge=0, le=100)]
+    """Share of the requests."""
+
+
+class DataState(Model):
+    """What the last probe found."""
+
+    revision: Revision | None = None
+    """The state of the source."""
+    probed_at: Time
+    """When it was asked."""
+    problem: Text | None = None
+    """Why there was no answer."""
+
+
+class Retraining(Model):
+    """A retraining that is wanted and waits."""
+
+    trigger: Trigger
+    """What wants it."""
+    held_by: Annotated[str, Field(max_length=63)]
+    """Why it waits."""
+    message: Text
+    """The same for people."""
+
+
+class ModelLinks(Model):
+    """What to open for more."""
+
+    endpoint: Uri | None = None
+    """Where predictions are answered, inside the cluster."""
+    experiment: Uri | None = None
+    """The MLflow experiment."""
+    registered_model: Uri | None = None
+    """The MLflow registered model."""
+
+
+class ModelSummary(Model):
+    """The columns of kubectl get."""
+
+    champion: Word | None = None
+    """The version that serves."""
+    traffic: Word | None = None
+    """Versions and their shares."""
+    metric: Word | None = None
+    """The champion's metric on held-out rows."""
+    drift: Word | None = None
+    """Share of drifted features in the last window."""
+
+
+class ChurnModelStatus(Model):
+    """What was observed."""
+
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the spec this status speaks of."""
+    phase: Word = "Pending"
+    """Summary of the conditions."""
+    conditions: Conditions = ()
+    """Ready (the champion answers), Trained, RolloutHealthy, WithinDriftLimits."""
+    versions: Annotated[tuple[ServedVersion, ...], Field(max_length=10, json_schema_extra=map_list("version"))] = ()
+    """Accepted versions, newest first."""
+    traffic: Annotated[tuple[TrafficShare, ...], Field(max_length=4, json_schema_extra=map_list("version"))] = ()
+    """Where the stable Service sends requests, as it was read back."""
+    last_run: Annotated[int, Field(ge=0)] = 0
+    """The highest number a run of this model ever had; none is used twice."""
+    data: DataState | None = None
+    """What the last probe of the source found."""
+    retraining: Retraining | None = None
+    """A retraining that is wanted and waits; absent when none is."""
+    summary: ModelSummary = ModelSummary()
+    """The columns of kubectl get."""
+    links: ModelLinks | None = None
+    """What to open for more."""
+
+    def condition(self, type_: str) -> Condition | None:
+        return next((c for c in self.conditions if c.type == type_), None)
+
+
+class ChurnModel:
+    """Facts of the kind that the CRD and the client need."""
+
+    kind: ClassVar = "ChurnModel"
+    plural: ClassVar = "churnmodels"
+    short: ClassVar = "chm"
+    spec: ClassVar = ChurnModelSpec
+    status: ClassVar = ChurnModelStatus
+    doc: ClassVar = "ChurnModel keeps a served churn model the best one there is evidence for."
+    columns: ClassVar = (
+        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
+        ("Phase", "string", ".status.phase"),
+        ("Champion", "string", ".status.summary.champion"),
+        ("Traffic", "string", ".status.summary.traffic"),
+        ("Metric", "string", ".status.summary.metric"),
+        ("Drift", "string", ".status.summary.drift"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    )
+    rules: ClassVar = (
+        (
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",
+            (
+                "a ChurnModel's name starts with a letter, has letters, digits and dashes only, and at most 40 of them: "
+                "it names Services and Jobs"
+            ),
+        ),
+    )
+    selectable: ClassVar = ()

@@ -1,0 +1,131 @@
+"""DriftMonitor: looks at a schedule whether current customers still resemble those the champion learned from."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from churn_operator.api.base import Conditions, LocalRef, Model, Revision, Text, Time, Uri, Word, rules
+from churn_operator.api.data import DataSource
+from churn_operator.api.tasks import ColumnDrift, ColumnTests, Window
+
+
+class Current(Model):
+    """Where the current rows are."""
+
+    source: DataSource
+    """A table with the model's features; each new state of it is one window."""
+
+
+class Persistence(Model):
+    """How many windows must agree before the alarm."""
+
+    model_config = ConfigDict(json_schema_extra=rules(("self.breaches <= self.of", "breaches must not exceed of")))
+
+    breaches: Annotated[int, Field(ge=1, le=10)] = 1
+    """Windows that reach the bound…"""
+    of: Annotated[int, Field(ge=1, le=10)] = 1
+    """…among this many last ones."""
+
+
+class MonitoringSpec(Model):
+    """What is compared, when, and from where on it is an alarm."""
+
+    schedule: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            pattern=r"^(@(hourly|daily|weekly|monthly)|@every [0-9]{1,6}(s|m|h|d)|([^ @]+ ){4}[^ ]+)$",
+        ),
+    ] = "@daily"
+    """Cron (five fields, UTC), @hourly, @daily, @weekly, @monthly, or @every 10m."""
+    current: Current
+    """The current rows."""
+    tests: ColumnTests = ColumnTests()
+    """How each column is judged."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Drift is when at least this share of the features has drifted."""
+    persistence: Persistence = Persistence()
+    """How many windows must agree."""
+
+
+class DriftMonitorSpec(MonitoringSpec):
+    """A model, and how it is monitored."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(("self.modelRef == oldSelf.modelRef", "modelRef cannot be changed"))
+    )
+
+    model_ref: LocalRef
+    """The ChurnModel."""
+
+
+class Check(Model):
+    """One window, judged."""
+
+    window: Window
+    """The rows."""
+    share: Annotated[float, Field(ge=0, le=1)]
+    """Share of the features that drifted."""
+    at: Time
+    """When the result was read."""
+
+
+class MonitorLinks(Model):
+    """What to open for more."""
+
+    report: Uri | None = None
+    """Evidently's report on the last window."""
+
+
+class DriftMonitorStatus(Model):
+    """What was seen."""
+
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the spec this status speaks of."""
+    phase: Word = "Pending"
+    """Summary of the conditions."""
+    conditions: Conditions = ()
+    """Ready (checks run) and WithinDriftLimits."""
+    version: Word | None = None
+    """The champion that the windows below were compared with; a promotion starts anew."""
+    checks: Annotated[tuple[Check, ...], Field(max_length=10)] = ()
+    """The last windows, newest first."""
+    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=16)] = ()
+    """The last window's features, farthest first."""
+    share: Word | None = None
+    """The last window's share of drifted features, printed."""
+    last_revision: Revision | None = None
+    """The window that was judged last."""
+    last_check_at: Time | None = None
+    """When a check last ended."""
+    last_scheduled_at: Time | None = None
+    """The tick of the schedule that was last acted on."""
+    next_check_at: Time | None = None
+    """The next tick."""
+    problem: Text | None = None
+    """Why the last check gave no result."""
+    links: MonitorLinks | None = None
+    """What to open for more."""
+
+
+class DriftMonitor:
+    """Facts of the kind that the CRD and the client need."""
+
+    kind: ClassVar = "DriftMonitor"
+    plural: ClassVar = "driftmonitors"
+    short: ClassVar = "dmon"
+    spec: ClassVar = DriftMonitorSpec
+    status: ClassVar = DriftMonitorStatus
+    doc: ClassVar = "DriftMonitor compares current customers with those that the champion learned from, at a schedule."
+    columns: ClassVar = (
+        ("Model", "string", ".spec.modelRef.name"),
+        ("Version", "string", ".status.version"),
+        ("Drift", "string", '.status.conditions[?(@.type=="WithinDriftLimits")].reason'),
+        ("Share", "string", ".status.share"),
+        ("Last check", "date", ".status.lastCheckAt"),
+        ("Next check", "string", ".status.nextCheckAt"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    )
+    rules: ClassVar = ()
+    selectable: ClassVar = (".spec.modelRef.name",)

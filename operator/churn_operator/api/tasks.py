@@ -1,0 +1,263 @@
+"""What the operator hands to a Job, and what the Job leaves behind.
+
+A task is JSON in a ConfigMap, mounted at TASK_PATH. A result is JSON of at most RESULT_LIMIT bytes in the container's
+termination message, and, for `train` and `drift`, a tag of the MLflow run under the owner's UID.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from churn_operator.api.base import Column, Digest, FreeForm, Model, Name, Revision, Text, Time, Uri, Word
+from churn_operator.api.data import DataRead, DataSource, DataSpec
+from churn_operator.api.training import Metric, TrainingSpec
+
+TASK_PATH = "/task/task.json"
+TERMINATION_PATH = "/dev/termination-log"
+CLAIM_PATH = "/data"
+"""Where a source's claim is mounted."""
+RESULT_LIMIT = 4096
+
+EXIT_REFUSED = 10
+"""Exit code: the input is at fault; trying again cannot help."""
+EXIT_UNAVAILABLE = 11
+"""Exit code: a neighbour is away; trying again can help."""
+
+UID_TAG = "churnops.dev/uid"
+"""MLflow run tag: UID of the TrainingRun or DriftMonitor that owns the run."""
+RUN_TAG = "churnops.dev/run"
+"""MLflow run and model version tag: name of the TrainingRun."""
+OWNER_TAG = "churnops.dev/owner"
+"""Registered model tag: whose it is."""
+PROGRESS_TAG = "churnops.dev/progress"
+"""MLflow run tag: a Progress."""
+RESULT_TAG = "churnops.dev/result"
+"""MLflow run tag: the result, should the pod be gone before it was read."""
+
+Metrics = Annotated[dict[str, float], Field(max_length=32)]
+
+
+class Progress(Model):
+    """How far a Job is."""
+
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Share of the work that is done, 0 to 100."""
+    step: Annotated[str, Field(max_length=32)] = ""
+    """What it is doing: read, split, search, fit, evaluate, convert, register."""
+    eta_seconds: Annotated[int, Field(ge=0)] | None = None
+    """Seconds still to go, guessed from the steps so far."""
+    metric: float | None = None
+    """The training metric of the best candidate so far."""
+
+
+class Golden(Model):
+    """A made-up typical customer and what the model answers for it: proof that a server serves this model."""
+
+    instance: FreeForm
+    """Medians and most frequent categories of the training rows; nobody's data."""
+    probability: Annotated[float, Field(ge=0, le=1)]
+    """The probability of churn that scikit-learn gave."""
+
+
+class ModelRef(Model):
+    """A trained model's files in the object store."""
+
+    uri: Uri
+    """Folder that holds manifest.json and the files it lists; its last segment is the digest's hex."""
+    digest: Digest
+    """SHA-256 of manifest.json, which names every file's own."""
+
+
+class ProbeTask(Model):
+    """Find out which state a source is in."""
+
+    kind: Literal["Probe"] = "Probe"
+    source: DataSource
+
+
+class ProbeResult(Model):
+    """The state that a source is in."""
+
+    outcome: Literal["Probed"] = "Probed"
+    revision: Revision
+
+
+class ChampionRef(Model):
+    """The version to beat."""
+
+    version: Word
+    """For example v3."""
+    model: ModelRef
+
+
+class Comparison(Model):
+    """A comparison that a gate asks for."""
+
+    metric: Metric
+    """What is compared."""
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)]
+    """One-sided confidence of the bound."""
+
+
+class ComparisonResult(Comparison):
+    """Challenger against champion on the same held-out rows."""
+
+    challenger: float
+    """The challenger's value."""
+    champion: float
+    """The champion's value."""
+    lower_bound: float
+    """Lower confidence bound of the improvement; positive is better, whatever the metric's direction."""
+
+
+class TrainTask(Model):
+    """Train, evaluate and register one challenger."""
+
+    kind: Literal["Train"] = "Train"
+    namespace: Name
+    model: Name
+    """The ChurnModel."""
+    run: Name
+    """The TrainingRun."""
+    uid: Annotated[str, Field(max_length=64)]
+    """The TrainingRun's UID: a Job looks for a run that carries it before it makes one."""
+    trigger: Word
+    reason: Text = ""
+    owner: Annotated[str, Field(max_length=256)]
+    """Whose the registered model is."""
+    image: Annotated[str, Field(max_length=512)] = ""
+    """The image the Job runs, for lineage."""
+    data: DataSpec
+    revision: Revision | None = None
+    """The state to read; absent, the present one is pinned."""
+    training: TrainingSpec
+    tracking_uri: Uri
+    """MLflow's address."""
+    experiment: Annotated[str, Field(max_length=256)]
+    registered_model: Annotated[str, Field(max_length=256)]
+    storage_uri: Uri
+    """Folder in the object store under which model files and snapshots are kept (s3://…, or a path on a laptop)."""
+    champion: ChampionRef | None = None
+    comparisons: Annotated[tuple[Comparison, ...], Field(max_length=32)] = ()
+
+
+class TrainResult(Model):
+    """A challenger, measured."""
+
+    outcome: Literal["Trained"] = "Trained"
+    data: DataRead
+    estimator: Word
+    """The candidate that was kept."""
+    metrics: Metrics
+    """Of the challenger on the held-out rows; `parity` is the largest difference between the ONNX model's
+    probabilities and scikit-learn's over them."""
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    """Probability at or above which a customer is called a churner."""
+    comparisons: Annotated[tuple[ComparisonResult, ...], Field(max_length=32)] = ()
+    model: ModelRef
+    registry_version: Word
+    """Version of the registered model in MLflow."""
+    run_id: Word
+    """The MLflow run."""
+    experiment_id: Word
+    golden: Golden
+
+
+class ColumnTests(Model):
+    """Which statistical distance each kind of column is judged by; Evidently's names."""
+
+    numerical: Literal["wasserstein", "psi", "kl_div", "jensenshannon"] = "wasserstein"
+    """For numbers: a normed distance, or a divergence of histograms."""
+    categorical: Literal["jensenshannon", "psi", "kl_div", "TVD"] = "jensenshannon"
+    """For categories."""
+    threshold: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """A column has drifted when its distance is at least this."""
+
+
+class DriftTask(Model):
+    """Compare a window of current rows with what the champion was trained on."""
+
+    kind: Literal["Drift"] = "Drift"
+    namespace: Name
+    monitor: Name
+    uid: Annotated[str, Field(max_length=64)]
+    """The DriftMonitor's UID."""
+    version: Word
+    """The champion, for example v3."""
+    model: ModelRef
+    """Its files, which hold the reference profile."""
+    source: DataSource
+    """Where the current rows are."""
+    last_revision: Revision | None = None
+    """The window that was judged last; the same again is not judged twice."""
+    tests: ColumnTests
+    tracking_uri: Uri
+    experiment: Annotated[str, Field(max_length=256)]
+
+
+class ColumnDrift(Model):
+    """One column's distance from the reference."""
+
+    name: Column
+    """The column."""
+    score: float
+    """Its distance, by the test of its kind."""
+    drifted: bool
+    """Whether the distance reaches the threshold."""
+
+
+class Window(Model):
+    """The rows that were compared."""
+
+    uri: Uri
+    """Where they were read."""
+    revision: Revision
+    """The state of the source that was read."""
+    rows: Annotated[int, Field(ge=0)] = 0
+    """How many there were."""
+
+
+class DriftResult(Model):
+    """How far the window is from the reference."""
+
+    outcome: Literal["Compared", "Unchanged"]
+    """Unchanged: the window is the one judged last, nothing was computed."""
+    window: Window
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the features that drifted."""
+    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=16)] = ()
+    """The features, farthest first; no more than 16."""
+    features: Annotated[int, Field(ge=0)] = 0
+    """How many features were compared."""
+    run_id: Word | None = None
+    experiment_id: Word | None = None
+    report: Annotated[str, Field(max_length=256)] | None = None
+    """Path of the HTML report among the MLflow run's artifacts."""
+
+
+class JobFailure(Model):
+    """Why a Job gave up."""
+
+    outcome: Literal["Failed"] = "Failed"
+    reason: Word
+    """A DataReason, or one of the reasons of a Job."""
+    message: Annotated[str, Field(max_length=1024)]
+    """What was wrong, naming the column and the count."""
+
+
+class FetchTask(Model):
+    """Bring a model's files and check them against their digests."""
+
+    model: ModelRef
+    destination: Annotated[str, Field(max_length=1024)]
+
+
+class Resolved(Model):
+    """What a run was given, frozen when it started: later edits of the ChurnModel do not reach it."""
+
+    task: TrainTask
+    """The task, to the letter."""
+    spec_digest: Digest
+    """Digest of the ChurnModel's data, training and gates."""
+    at: Time
+    """When it was frozen."""

@@ -1,0 +1,159 @@
+"""TrainingRun: one attempt at a better model, from a pinned state of the data to a verdict."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from churn_operator.api.base import (
+    Condition,
+    Conditions,
+    LocalRef,
+    Model,
+    Name,
+    Text,
+    Time,
+    Uri,
+    Word,
+    rules,
+)
+from churn_operator.api.tasks import ColumnDrift, Progress, Resolved, TrainResult, Window
+from churn_operator.api.training import Gates
+
+
+class Trigger(StrEnum):
+    """Why a run was opened."""
+
+    Initial = "Initial"
+    SpecChanged = "SpecChanged"
+    Drift = "Drift"
+    NewData = "NewData"
+    Manual = "Manual"
+
+
+class RunPhase(StrEnum):
+    """Where a run is; derived from its conditions, for printing."""
+
+    Pending = "Pending"
+    Running = "Running"
+    Evaluating = "Evaluating"
+    Accepted = "Accepted"
+    Rejected = "Rejected"
+    Failed = "Failed"
+
+
+class Evidence(Model):
+    """What was seen when the run was opened."""
+
+    monitor: Name
+    """The DriftMonitor that raised the alarm."""
+    window: Window
+    """The rows it judged."""
+    share: Annotated[float, Field(ge=0, le=1)]
+    """Share of the features that drifted."""
+    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=16)] = ()
+    """The drifted ones, farthest first."""
+    report: Uri | None = None
+    """Evidently's report."""
+
+
+class TrainingRunSpec(Model):
+    """Why to train. Everything else is taken from the ChurnModel when the run starts."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(("self == oldSelf", "a TrainingRun's spec cannot be changed: create another run"))
+    )
+
+    model_ref: LocalRef
+    """The ChurnModel."""
+    trigger: Trigger = Trigger.Manual
+    """Why the run was opened; Manual when a person did."""
+    reason: Text = ""
+    """The same for people."""
+    evidence: Evidence | None = None
+    """What was seen, when the trigger is Drift."""
+
+
+class GateVerdict(Model):
+    """One gate, judged."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """The gate."""
+    verdict: Annotated[str, Field(max_length=16, json_schema_extra={"enum": ["Passed", "Failed", "NotApplicable"]})]
+    """Passed, Failed or NotApplicable."""
+    message: Annotated[str, Field(max_length=512)]
+    """The measured value beside its bound."""
+
+
+class RunLinks(Model):
+    """What to open for more."""
+
+    run: Uri | None = None
+    """The MLflow run."""
+    registered_model: Uri | None = None
+    """The registered model's version."""
+
+
+class TrainingRunStatus(Model):
+    """What became of the run."""
+
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the spec this status speaks of."""
+    phase: RunPhase = RunPhase.Pending
+    """Summary of the conditions."""
+    conditions: Conditions = ()
+    """Succeeded (the Job left a result) and GatesPassed (every gate holds)."""
+    resolved: Resolved | None = None
+    """What the run was given."""
+    gates: Gates = ()
+    """The gates it is judged by, frozen with it."""
+    progress: Progress | None = None
+    """How far the Job is."""
+    result: TrainResult | None = None
+    """What the Job measured."""
+    verdicts: Annotated[tuple[GateVerdict, ...], Field(max_length=33)] = ()
+    """Each gate, judged."""
+    metric: Word | None = None
+    """The training metric, printed."""
+    version: Word | None = None
+    """The version this run made, once accepted; v and the run's number."""
+    started_at: Time | None = None
+    """When it was resolved."""
+    finished_at: Time | None = None
+    """When the verdict fell."""
+    links: RunLinks | None = None
+    """What to open for more."""
+
+    def condition(self, type_: str) -> Condition | None:
+        return next((c for c in self.conditions if c.type == type_), None)
+
+
+class TrainingRun:
+    """Facts of the kind that the CRD and the client need."""
+
+    kind: ClassVar = "TrainingRun"
+    plural: ClassVar = "trainingruns"
+    short: ClassVar = "trun"
+    spec: ClassVar = TrainingRunSpec
+    status: ClassVar = TrainingRunStatus
+    doc: ClassVar = (
+        "TrainingRun is one attempt at a better model: made by the operator, or by hand to force one "
+        "(then only modelRef and a reason)."
+    )
+    columns: ClassVar = (
+        ("Trigger", "string", ".spec.trigger"),
+        ("Phase", "string", ".status.phase"),
+        ("Reason", "string", '.status.conditions[?(@.status=="False")].reason'),
+        ("Progress", "integer", ".status.progress.percent"),
+        ("Step", "string", ".status.progress.step"),
+        ("Metric", "string", ".status.metric"),
+        ("Version", "string", ".status.version"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    )
+    rules: ClassVar = (
+        (
+            "self.metadata.name.matches('^' + self.spec.modelRef.name + '-[1-9][0-9]{0,8}$')",
+            "a TrainingRun is named after its model and a number of its own, such as telco-7",
+        ),
+    )
+    selectable: ClassVar = (".spec.modelRef.name",)

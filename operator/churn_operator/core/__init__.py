@@ -1,0 +1,1 @@
+"""The loop, the queue, the API server client, conditions, names, errors."""

@@ -1,0 +1,105 @@
+"""What a kind supplies to the loop: observe → decide → build and report → apply."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from churn_operator.api.base import Model
+from churn_operator.core.objects import Alias, Desired, Key, Object, Violation
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What MLflow says of a run."""
+
+    run_id: str
+    experiment_id: str
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered to a golden request."""
+
+    ok: bool
+    message: str
+
+
+class Cluster(Protocol):
+    """Everything a kind may read. It offers no write."""
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
+        """The object; None where there is none.
+
+        Raises:
+            KindMissing: the API server does not serve this kind.
+        """
+
+    async def list(
+        self, api_version: str, kind: str, namespace: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[Object, ...]:
+        """The objects that the selectors match, by name.
+
+        Raises:
+            KindMissing: the API server does not serve this kind.
+        """
+
+    async def find_run(self, tracking_uri: str, uid: str) -> RunView | None:
+        """The newest MLflow run tagged with this UID; None where there is none.
+
+        Raises:
+            TrackingUnavailable: MLflow did not answer.
+        """
+
+    async def alias(self, tracking_uri: str, model: str, alias: str) -> str | None:
+        """The version an alias points at; None where it does not exist.
+
+        Raises:
+            TrackingUnavailable: MLflow did not answer.
+        """
+
+    async def predict(self, url: str, instance: Object, probability: float) -> Answer:
+        """Send one V1 request and compare the answer; never raises."""
+
+
+class World(Protocol):
+    """What a kind saw. Frozen."""
+
+    @property
+    def object(self) -> Object:
+        """The object itself, as the API server gave it."""
+
+    @property
+    def children(self) -> tuple[Object, ...]:
+        """Its living children, of every kind that `build` can return."""
+
+
+class Decision(Protocol):
+    """What a kind decided. One of a closed set of frozen dataclasses of its own."""
+
+    @property
+    def wake(self) -> timedelta | None:
+        """Look again after this long even if nothing happens."""
+
+
+W = TypeVar("W", bound=World)
+D = TypeVar("D", bound=Decision)
+
+
+class Kind(Protocol[W, D]):
+    """One of the three kinds."""
+
+    name: str
+
+    async def observe(self, cluster: Cluster, key: Key, now: datetime) -> W | None:
+        """Everything the decision needs; None where the object is gone or being deleted."""
+
+    def decide(self, world: W, now: datetime) -> D:
+        """Pure."""
+
+    def build(self, world: W, decision: D) -> Sequence[Desired | Alias]:
+        """Pure. The complete desired set: a child that is not in it is deleted."""
+
+    def report(self, world: W, decision: D, problem: Violation | None, now: datetime) -> Model:
+        """Pure. The whole new status; `problem` is what stood in the way of the writes."""

@@ -1,0 +1,43 @@
+"""What the chart tells the operator, by environment variables."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """The operator's settings. Each is the upper-cased environment variable CHURN_<NAME>."""
+
+    model_config = ConfigDict(frozen=True)
+
+    jobs_image: str
+    """What runs in Jobs and fetches model files."""
+    predictor_image: str
+    """What serves."""
+    tracking_uri: str
+    """MLflow's address, for Jobs and for the operator."""
+    tracking_ui: str = ""
+    """MLflow's address on the user's desk, for links; empty: the same."""
+    storage_uri: str
+    """Folder in the object store for model files: s3://…."""
+    storage_secret: str = "churn-storage"  # noqa: S105 - a Secret's name, no secret
+    """Secret in each model's namespace with the object store's credentials."""
+    image_pull_policy: str = "IfNotPresent"
+    workers: int = Field(default=8, ge=1, le=64)
+    """Objects reconciled at the same time."""
+    probe_seconds: float = Field(default=5.0, ge=1)
+    """How often a champion is asked for a prediction."""
+    cluster: str = ""
+    """Tells this cluster's registered models from another's; read from the cluster where empty."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read `CHURN_*`.
+
+        Raises:
+            pydantic.ValidationError: names the setting that is missing or wrong.
+        """
+        prefix = "CHURN_"
+        return cls.model_validate(
+            {key[len(prefix) :].lower(): value for key, value in environment.items() if key.startswith(prefix)}
+        )
