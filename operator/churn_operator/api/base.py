@@ -62,9 +62,12 @@ Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|
 """A Kubernetes quantity such as `500m` or `1Gi`."""
 Duration = Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,6}(s|m|h|d)$")]
 """`30s`, `10m`, `24h` or `90d`."""
+Interval = Annotated[str, Field(max_length=16, pattern=r"^[1-9][0-9]{0,5}(s|m|h|d)$")]
+"""A `Duration` that is not zero."""
 FreeForm = Annotated[
     dict[str, JsonValue],
-    WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+    Field(max_length=1024),
+    WithJsonSchema({"type": "object", "maxProperties": 1024, "x-kubernetes-preserve-unknown-fields": True}),
 ]
 """A map whose keys are the user's, such as a row of data or an estimator's parameters."""
 

@@ -11,6 +11,7 @@ from churn_operator.api.base import (
     Conditions,
     Digest,
     Duration,
+    Interval,
     LocalRef,
     Model,
     Resources,
@@ -44,25 +45,26 @@ class RolloutSpec(Model):
     """BlueGreen: all at once, when the new version has answered a prediction."""
     guard: Duration = "1h"
     """The version before stays warm for this long."""
-    progress_deadline: Duration = "10m"
+    progress_deadline: Interval = "10m"
     """A version that is not ready after this long is given up; the champion serves on."""
 
 
 class RetrainingSpec(Model):
     """What makes a retraining necessary, and what holds it back."""
 
-    on: Annotated[
+    # Not `on`, the shorter word: YAML 1.1, which kubectl reads, takes that key for `true`.
+    triggers: Annotated[
         tuple[Literal["Drift", "NewData", "SpecChanged"], ...], Field(max_length=8, json_schema_extra=SET_LIST)
     ] = ("Drift", "SpecChanged")
-    """Signals that open a run."""
+    """What opens a run by itself."""
     cooldown: Duration = "1h"
     """At least this long between the end of a run and the next that no person asked for."""
-    probe_interval: Duration = "10m"
+    probe_interval: Interval = "10m"
     """How often the source is asked for its state while an answer matters."""
 
 
 class TrackingSpec(Model):
-    """Where runs are recorded."""
+    """An MLflow server and an experiment in it."""
 
     uri: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^https?://")] | None = None
     """MLflow's address. Defaults to the chart's."""
@@ -71,7 +73,7 @@ class TrackingSpec(Model):
 
 
 class StorageSpec(Model):
-    """Where model files are kept."""
+    """A folder of the object store and who may write it."""
 
     uri: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^s3://")] | None = None
     """Folder in the object store. Defaults to the chart's."""
@@ -187,7 +189,7 @@ class ModelLinks(Model):
 
 
 class ModelSummary(Model):
-    """The columns of kubectl get."""
+    """What is printed of a model, each in a word."""
 
     champion: Word | None = None
     """The version that serves."""

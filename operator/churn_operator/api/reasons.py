@@ -33,6 +33,8 @@ class Reason(StrEnum):
     # What a run came to
     TrainingInProgress = "TrainingInProgress"
     """A TrainingRun is under way."""
+    Trained = "Trained"
+    """The Job left a model and its measures."""
     RunAccepted = "RunAccepted"
     """The last run's model passed every gate."""
     RunRejected = "RunRejected"
@@ -111,6 +113,8 @@ class Reason(StrEnum):
     """The bound is reached in as many windows as persistence asks for."""
     NoWindow = "NoWindow"
     """No window of current rows has been compared with this champion yet."""
+    NothingNew = "NothingNew"
+    """No retraining is wanted."""
     NotMonitored = "NotMonitored"
     """No DriftMonitor looks at this model."""
     Monitoring = "Monitoring"

@@ -88,6 +88,7 @@ class ChampionRef(Model):
     version: Word
     """For example v3."""
     model: ModelRef
+    """Its files."""
 
 
 class Comparison(Model):
@@ -114,7 +115,9 @@ class TrainTask(Model):
     """Train, evaluate and register one challenger."""
 
     kind: Literal["Train"] = "Train"
+    """Which task this is."""
     namespace: Name
+    """Where the ChurnModel lives."""
     model: Name
     """The ChurnModel."""
     run: Name
@@ -122,30 +125,40 @@ class TrainTask(Model):
     uid: Annotated[str, Field(max_length=64)]
     """The TrainingRun's UID: a Job looks for a run that carries it before it makes one."""
     trigger: Word
+    """Why the run was opened, for lineage."""
     reason: Text = ""
+    """The same for people."""
     owner: Annotated[str, Field(max_length=256)]
     """Whose the registered model is."""
     image: Annotated[str, Field(max_length=512)] = ""
     """The image the Job runs, for lineage."""
     data: DataSpec
+    """What to learn from."""
     revision: Revision | None = None
     """The state to read; absent, the present one is pinned."""
     training: TrainingSpec
+    """How to train."""
     tracking_uri: Uri
     """MLflow's address."""
     experiment: Annotated[str, Field(max_length=256)]
+    """MLflow experiment."""
     registered_model: Annotated[str, Field(max_length=256)]
+    """MLflow registered model."""
     storage_uri: Uri
     """Folder in the object store under which model files and snapshots are kept (s3://…, or a path on a laptop)."""
     champion: ChampionRef | None = None
+    """The version to beat; absent while none serves."""
     comparisons: Annotated[tuple[Comparison, ...], Field(max_length=32)] = ()
+    """What the gates want to know of the two."""
 
 
 class TrainResult(Model):
     """A challenger, measured."""
 
     outcome: Literal["Trained"] = "Trained"
+    """What came of it."""
     data: DataRead
+    """The rows it learned from."""
     estimator: Word
     """The candidate that was kept."""
     metrics: Metrics
@@ -154,13 +167,17 @@ class TrainResult(Model):
     threshold: Annotated[float, Field(ge=0, le=1)]
     """Probability at or above which a customer is called a churner."""
     comparisons: Annotated[tuple[ComparisonResult, ...], Field(max_length=32)] = ()
+    """Beside the champion."""
     model: ModelRef
+    """The challenger's files."""
     registry_version: Word
     """Version of the registered model in MLflow."""
     run_id: Word
     """The MLflow run."""
     experiment_id: Word
+    """The MLflow experiment."""
     golden: Golden
+    """A request whose answer is known."""
 
 
 class ColumnTests(Model):
@@ -243,6 +260,8 @@ class JobFailure(Model):
     """A DataReason, or one of the reasons of a Job."""
     message: Annotated[str, Field(max_length=1024)]
     """What was wrong, naming the column and the count."""
+    revision: Revision | None = None
+    """The state of the data that was read, where it came to that."""
 
 
 class FetchTask(Model):
