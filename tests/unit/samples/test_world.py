@@ -58,7 +58,7 @@ def distance(reference: "pd.Series[Any]", window: "pd.Series[Any]") -> float:
         return float(wasserstein_distance(reference, window.dropna()) / reference.std())
     values = sorted(set(reference) | set(window))
     shares = [rows.value_counts(normalize=True).reindex(values, fill_value=0) for rows in (reference, window)]
-    return float(jensenshannon(*shares, base=2))
+    return float(jensenshannon(*shares))
 
 
 def drifted_share(reference: pd.DataFrame, window: pd.DataFrame) -> float:
