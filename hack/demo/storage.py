@@ -1,0 +1,79 @@
+"""The demonstration's object store, as this machine reaches it.
+
+python hack/demo/storage.py prepare                     make the buckets; `churn` keeps every version
+python hack/demo/storage.py put FILE s3://bucket/key    put a file, print its version
+"""
+
+import argparse
+import base64
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+
+NAMESPACE = "churn-neighbours"
+DATA = "churn"
+BUCKETS = (DATA, "models", "mlflow")
+
+
+def kubectl_json(*arguments: str) -> Any:
+    command = [os.environ.get("KUBECTL", "kubectl"), *arguments, "-o", "json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+class ObjectStore:
+    """What is put where the operator's Jobs find it."""
+
+    def __init__(self) -> None:
+        secret = kubectl_json("-n", NAMESPACE, "get", "secret", "object-store")["data"]
+        service = kubectl_json("-n", NAMESPACE, "get", "service", "object-store")["spec"]
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=f"http://{service['clusterIP']}:{service['ports'][0]['port']}",
+            aws_access_key_id=base64.b64decode(secret["AWS_ACCESS_KEY_ID"]).decode(),
+            aws_secret_access_key=base64.b64decode(secret["AWS_SECRET_ACCESS_KEY"]).decode(),
+            region_name=base64.b64decode(secret["AWS_REGION"]).decode(),
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 10, "mode": "standard"}),
+        )
+
+    def prepare(self) -> None:
+        have = {bucket["Name"] for bucket in self.client.list_buckets()["Buckets"]}
+        for bucket in BUCKETS:
+            if bucket not in have:
+                self.client.create_bucket(Bucket=bucket)
+        self.client.put_bucket_versioning(Bucket=DATA, VersioningConfiguration={"Status": "Enabled"})
+
+    def put(self, file: Path, uri: str) -> str:
+        """Put the file, and return the version the store gave it; empty where the bucket keeps none."""
+        target = urlsplit(uri)
+        with file.open("rb") as body:
+            answer = self.client.put_object(Bucket=target.netloc, Key=target.path.lstrip("/"), Body=body)
+        return str(answer.get("VersionId", ""))
+
+    def remove(self, uri: str) -> None:
+        target = urlsplit(uri)
+        self.client.delete_object(Bucket=target.netloc, Key=target.path.lstrip("/"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("prepare")
+    put = commands.add_parser("put")
+    put.add_argument("file", type=Path)
+    put.add_argument("uri")
+    arguments = parser.parse_args()
+    store = ObjectStore()
+    if arguments.command == "prepare":
+        store.prepare()
+    else:
+        print(store.put(arguments.file, arguments.uri))
+
+
+if __name__ == "__main__":
+    main()
