@@ -158,12 +158,10 @@ class TrafficShare(Model):
 class DataState(Model):
     """What the last probe found."""
 
-    revision: Revision | None = None
+    revision: Revision
     """The state of the source."""
-    probed_at: Time
-    """When it was asked."""
-    problem: Text | None = None
-    """Why there was no answer."""
+    since: Time
+    """When it was first found in that state."""
 
 
 class Retraining(Model):
@@ -182,8 +180,6 @@ class ModelLinks(Model):
 
     endpoint: Uri | None = None
     """Where predictions are answered, inside the cluster."""
-    experiment: Uri | None = None
-    """The MLflow experiment."""
     registered_model: Uri | None = None
     """The MLflow registered model."""
 

@@ -119,6 +119,8 @@ class Reason(StrEnum):
     """No DriftMonitor looks at this model."""
     Monitoring = "Monitoring"
     """The monitor's Jobs run as scheduled."""
+    ScheduleInvalid = "ScheduleInvalid"
+    """The schedule names no time that ever comes."""
     CheckFailed = "CheckFailed"
     """The last check gave no result."""
 

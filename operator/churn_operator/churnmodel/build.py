@@ -1,0 +1,184 @@
+"""The objects a ChurnModel is to have."""
+
+from typing import Any
+
+from churn_operator.api.base import API_VERSION, LocalRef, Resources
+from churn_operator.api.churnmodel import ServedVersion
+from churn_operator.api.driftmonitor import DriftMonitorSpec
+from churn_operator.api.tasks import ProbeTask
+from churn_operator.api.trainingrun import TrainingRunSpec
+from churn_operator.churnmodel.decide import Decision, Open
+from churn_operator.churnmodel.observe import (
+    CHAMPION_ALIAS,
+    SERVING_API,
+    ChurnModelWorld,
+    probe_name,
+    server_name,
+    tracking_uri,
+)
+from churn_operator.core.job import (
+    RESTRICTED_CONTAINER,
+    RESTRICTED_POD,
+    JobOrder,
+    build_job,
+    credentials,
+)
+from churn_operator.core.objects import MODEL_LABEL, Alias, Desired, child_metadata
+
+PORT = 8080
+MODEL_DIR = "/mnt/models"
+PROBE_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
+FETCH_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
+PROBE_DEADLINE = 300
+DRAIN_SECONDS = 10
+
+
+def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, ...]:
+    desired: list[Desired | Alias] = []
+    if not world.kserve_missing:
+        desired += [Desired(_server(world, version)) for version in decision.rollout.served]
+    champion = decision.rollout.champion
+    if champion is not None:
+        desired += [Desired(_service(world, champion)), _alias(world, champion)]
+    if world.spec.monitoring is not None:
+        desired.append(Desired(_monitor(world)))
+    if isinstance(decision.retraining, Open):
+        desired.append(Desired(_run(world, decision.retraining), once=True))
+    if decision.probe:
+        desired.append(Desired(_probe(world), once=True))
+    return tuple(desired)
+
+
+def _service(world: ChurnModelWorld, champion: ServedVersion) -> dict[str, Any]:
+    """The address that never changes; its selector is the whole of a BlueGreen switch."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": child_metadata(world.object, world.name, **{MODEL_LABEL: world.name}),
+        "spec": {
+            "selector": {
+                "serving.kserve.io/inferenceservice": server_name(world.name, champion.version),
+                "component": "predictor",
+            },
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": PORT}],
+        },
+    }
+
+
+def _alias(world: ChurnModelWorld, champion: ServedVersion) -> Alias:
+    return Alias(
+        tracking_uri=tracking_uri(world.settings, world.spec),
+        model=f"{world.namespace}.{world.name}",
+        alias=CHAMPION_ALIAS,
+        version=champion.registry_version,
+    )
+
+
+def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
+    """One version's InferenceService: model and images never change in it.
+
+    It carries its own container instead of naming a ServingRuntime, so that neither an upgrade nor the removal of the
+    operator can change or stop what serves.
+    """
+    name = server_name(world.name, version.version)
+    models = {"name": "models", "mountPath": MODEL_DIR}
+    tmp = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - the pod's own
+    policy = world.settings.image_pull_policy
+    secret = world.spec.storage.secret_ref.name if world.spec.storage.secret_ref else world.settings.storage_secret
+    return {
+        "apiVersion": SERVING_API,
+        "kind": "InferenceService",
+        "metadata": child_metadata(world.object, name, **{MODEL_LABEL: world.name}),
+        "spec": {
+            "predictor": {
+                "minReplicas": world.spec.serving.replicas,
+                "maxReplicas": world.spec.serving.replicas,
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "securityContext": RESTRICTED_POD,
+                "terminationGracePeriodSeconds": DRAIN_SECONDS + 20,
+                "initContainers": [
+                    {
+                        "name": "storage-initializer",
+                        "image": version.fetch_image,
+                        "imagePullPolicy": policy,
+                        "args": ["fetch", version.model.uri, MODEL_DIR],
+                        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - the pod's own
+                        "envFrom": credentials(secret),
+                        "resources": FETCH_RESOURCES.to_dict(),
+                        "securityContext": RESTRICTED_CONTAINER,
+                        "volumeMounts": [models, tmp],
+                    }
+                ],
+                "containers": [
+                    {
+                        "name": "kserve-container",
+                        "image": version.image,
+                        "imagePullPolicy": policy,
+                        "args": [
+                            f"--model-dir={MODEL_DIR}",
+                            f"--model-name={world.name}",
+                            f"--version={version.version}",
+                            f"--http-port={PORT}",
+                        ],
+                        "ports": [{"name": "http1", "containerPort": PORT, "protocol": "TCP"}],
+                        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - the pod's own
+                        "resources": world.spec.serving.resources.to_dict(),
+                        "readinessProbe": {
+                            "httpGet": {"path": f"/v1/models/{world.name}", "port": PORT},
+                            "periodSeconds": 2,
+                            "failureThreshold": 2,
+                        },
+                        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+                        "securityContext": RESTRICTED_CONTAINER,
+                        "volumeMounts": [models | {"readOnly": True}, tmp],
+                    }
+                ],
+                "volumes": [{"name": "models", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+            }
+        },
+    }
+
+
+def _monitor(world: ChurnModelWorld) -> dict[str, Any]:
+    monitoring = world.spec.monitoring
+    fields = monitoring.model_dump() if monitoring else {}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DriftMonitor",
+        "metadata": child_metadata(world.object, world.name, **{MODEL_LABEL: world.name}),
+        "spec": DriftMonitorSpec(model_ref=LocalRef(name=world.name), **fields).to_dict(),
+    }
+
+
+def _run(world: ChurnModelWorld, opened: Open) -> dict[str, Any]:
+    wish = opened.wish
+    spec = TrainingRunSpec(
+        model_ref=LocalRef(name=world.name),
+        trigger=wish.trigger,
+        reason=wish.reason[:1024],
+        evidence=wish.evidence,
+    )
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "TrainingRun",
+        "metadata": child_metadata(world.object, f"{world.name}-{opened.number}", **{MODEL_LABEL: world.name}),
+        "spec": spec.to_dict(),
+    }
+
+
+def _probe(world: ChurnModelWorld) -> dict[str, Any]:
+    source = world.spec.data.source
+    order = JobOrder(
+        role="probe",
+        name=probe_name(world.name, world.probe_slot),
+        task=ProbeTask(source=source),
+        image=world.settings.jobs_image,
+        pull_policy=world.settings.image_pull_policy,
+        resources=PROBE_RESOURCES,
+        deadline_seconds=PROBE_DEADLINE,
+        retries=0,
+        secret=world.settings.storage_secret,
+        source=source,
+    )
+    return build_job(world.object, order, **{MODEL_LABEL: world.name})

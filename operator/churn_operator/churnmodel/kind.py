@@ -1,0 +1,35 @@
+"""The middle of the loop, for ChurnModel."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from churn_operator.api.churnmodel import ChurnModelStatus
+from churn_operator.churnmodel.build import build
+from churn_operator.churnmodel.decide import Decision, decide
+from churn_operator.churnmodel.observe import ChurnModelWorld, observe
+from churn_operator.churnmodel.report import report
+from churn_operator.core.kind import Cluster
+from churn_operator.core.objects import Alias, Desired, Key, Violation
+from churn_operator.settings import Settings
+
+
+@dataclass(frozen=True)
+class ChurnModelKind:
+    """Decides which version serves, and when to train again."""
+
+    settings: Settings
+    name: str = "ChurnModel"
+
+    async def observe(self, cluster: Cluster, key: Key, now: datetime) -> ChurnModelWorld | None:
+        return await observe(self.settings, cluster, key, now)
+
+    def decide(self, world: ChurnModelWorld, now: datetime) -> Decision:
+        return decide(world, now)
+
+    def build(self, world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, ...]:
+        return build(world, decision)
+
+    def report(
+        self, world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime
+    ) -> ChurnModelStatus:
+        return report(world, decision, problem, now)

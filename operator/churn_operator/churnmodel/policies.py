@@ -1,0 +1,228 @@
+"""When to train again, and what holds it back.
+
+Each policy is a sentence about what was seen. RETRAIN is asked in order for the first wish, HOLD for the first
+objection to it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from churn_operator.api.base import parse_duration
+from churn_operator.api.reasons import Reason
+from churn_operator.api.tasks import ProbeResult
+from churn_operator.api.trainingrun import Evidence, RunPhase, Trigger
+from churn_operator.churnmodel.observe import ChurnModelWorld, MonitorSeen, RunSeen
+from churn_operator.core import clock
+from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
+from churn_operator.core.objects import Violation
+
+RETRY_AFTER = timedelta(minutes=1)
+"""A run that failed because a neighbour was away is repeated after this long, then twice as long, and so on."""
+WORTH_REPEATING = frozenset({Reason.TrackingUnavailable, Reason.StorageUnavailable, Reason.ResultUnreadable})
+"""Failures that say nothing about the data or the spec."""
+DATA_AT_FAULT = frozenset(reason for reason in Reason if reason.startswith(("Data", "Column"))) | {
+    Reason.TargetMissing,
+    Reason.PositiveLabelUnknown,
+    Reason.OneClass,
+    Reason.TooManyCategories,
+    Reason.NoFeatures,
+}
+"""Failures that only other data can mend."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A retraining that something calls for."""
+
+    trigger: Trigger
+    reason: str
+    evidence: Evidence | None = None
+
+
+Retrain = Callable[[ChurnModelWorld], Wish | None]
+Hold = Callable[[ChurnModelWorld, Wish, datetime], Violation | None]
+
+
+def never_trained(world: ChurnModelWorld) -> Wish | None:
+    """No version was ever accepted."""
+    if world.status.versions or any(run.status.phase is RunPhase.Accepted for run in world.runs):
+        return None
+    return Wish(Trigger.Initial, "No version has been accepted yet.")
+
+
+def spec_changed(world: ChurnModelWorld) -> Wish | None:
+    """The champion was made by another specification, and no run has tried this one."""
+    if "SpecChanged" not in world.spec.retraining.triggers or not world.status.versions:
+        return None
+    if any(digest == world.digest for digest, _ in tried(world)):
+        return None
+    return Wish(Trigger.SpecChanged, "data, training or gates were changed since the last run.")
+
+
+def drift_detected(world: ChurnModelWorld) -> Wish | None:
+    """A monitor found that customers no longer resemble those the champion learned from."""
+    monitor = drifting(world)
+    if "Drift" not in world.spec.retraining.triggers or monitor is None or not monitor.status.checks:
+        return None
+    check = monitor.status.checks[0]
+    columns = tuple(column for column in monitor.status.columns if column.drifted)
+    names = ", ".join(column.name for column in columns)
+    return Wish(
+        Trigger.Drift,
+        f"DriftMonitor {monitor.name}: {check.share:.0%} of the features drifted: {names}.",
+        Evidence(
+            monitor=monitor.name,
+            window=check.window,
+            share=check.share,
+            columns=columns,
+            report=monitor.status.links.report if monitor.status.links else None,
+        ),
+    )
+
+
+def new_data(world: ChurnModelWorld) -> Wish | None:
+    """The source holds a state that no run has seen."""
+    revision = probed(world) or (world.status.data.revision if world.status.data else None)
+    if "NewData" not in world.spec.retraining.triggers or revision is None or (world.digest, revision) in tried(world):
+        return None
+    return Wish(Trigger.NewData, f"The source is in a new state, {revision}.")
+
+
+RETRAIN: tuple[Retrain, ...] = (never_trained, spec_changed, drift_detected, new_data)
+
+
+def suspended(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
+    return Violation(Reason.Suspended, "spec.suspend is true.") if world.spec.suspend else None
+
+
+def run_in_flight(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
+    """One run at a time, and an accepted one is first rolled out."""
+    run = next((run for run in world.runs if not run.is_final), None)
+    if run is not None:
+        return Violation(Reason.RunInFlight, f"TrainingRun {run.name} is under way.")
+    waiting = unserved(world)
+    if waiting is not None:
+        return Violation(Reason.RunInFlight, f"{waiting} was accepted and is not yet rolled out.")
+    return None
+
+
+def tracking_away(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
+    if world.tracking_problem is None:
+        return None
+    return Violation(Reason.TrackingUnavailable, f"MLflow does not answer: {world.tracking_problem}.")
+
+
+def cooling_down(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:
+    """Runs keep a distance, unless a person or other data has just removed the cause of the last failure."""
+    last = next((run for run in reversed(world.runs) if run.is_final), None)
+    if last is None or last.status.finished_at is None:
+        return None
+    pause = _pause(world, wish, last)
+    until = clock.parse(last.status.finished_at) + pause
+    if now >= until:
+        return None
+    message = f"{last.name} ended at {last.status.finished_at}; the next may start at {clock.stamp(until)}."
+    return Violation(Reason.CoolingDown, message)
+
+
+def _pause(world: ChurnModelWorld, wish: Wish, last: RunSeen) -> timedelta:
+    cooldown = parse_duration(world.spec.retraining.cooldown)
+    if worth_repeating(last):
+        streak = len(list(takewhile(worth_repeating, (run for run in reversed(world.runs) if run.is_final))))
+        doubled: timedelta = RETRY_AFTER * 2 ** min(streak - 1, 10)
+        return min(doubled, cooldown)
+    if last.status.resolved is not None and last.status.resolved.spec_digest != world.digest:
+        return timedelta(0)
+    if wish.trigger is Trigger.Initial and last.status.reason in DATA_AT_FAULT:
+        return timedelta(0)
+    return cooldown
+
+
+def no_new_data(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
+    """Nothing is trained twice on the same data by the same specification."""
+    seen = {revision for digest, revision in tried(world) if digest == world.digest}
+    if not seen:
+        return None
+    match world.probe:
+        case Broken(violation) | Running(Violation() as violation):
+            return violation
+        case Absent() | Running():
+            return _last_answer(world)
+        case Finished():
+            return _already_tried(probed(world), seen)
+
+
+def _already_tried(revision: str | None, seen: set[str | None]) -> Violation | None:
+    if revision is None:
+        return Violation(Reason.ResultUnreadable, "The probe's result cannot be read.")
+    if revision in seen:
+        return Violation(Reason.NoNewData, f"The source is still in state {revision}, which was already trained on.")
+    return None
+
+
+def _last_answer(world: ChurnModelWorld) -> Violation:
+    """Until this slot's probe answers, the last one's answer stands: the status does not flicker."""
+    last = world.status.retraining
+    if last is not None and last.held_by in DATA_AT_FAULT | {Reason.NoNewData}:
+        return Violation(last.held_by, last.message)
+    return Violation(Reason.ProbingData, "The state of the source is being looked up.")
+
+
+HOLD: tuple[Hold, ...] = (suspended, run_in_flight, tracking_away, cooling_down, no_new_data)
+
+
+def wished(world: ChurnModelWorld) -> Wish | None:
+    """The first thing that calls for a run."""
+    return next((wish for policy in RETRAIN if (wish := policy(world))), None)
+
+
+def held(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:
+    """The first thing that stands in its way."""
+    return next((violation for policy in HOLD if (violation := policy(world, wish, now))), None)
+
+
+def tried(world: ChurnModelWorld) -> frozenset[tuple[str, str | None]]:
+    """Every specification and state of the data that a run has settled; the state is None where none was read."""
+    by_versions = {(version.spec_digest, version.revision) for version in world.status.versions}
+    by_runs = {
+        (run.status.resolved.spec_digest, run.status.revision)
+        for run in world.runs
+        if run.status.resolved is not None and run.is_final and not worth_repeating(run)
+    }
+    return frozenset(by_versions | by_runs)
+
+
+def worth_repeating(run: RunSeen) -> bool:
+    return run.status.phase is RunPhase.Failed and run.status.reason in WORTH_REPEATING
+
+
+def drifting(world: ChurnModelWorld) -> MonitorSeen | None:
+    """The monitor that raised the alarm about the version that serves now."""
+    champion = world.champion
+    for monitor in world.monitors:
+        verdict = next((c for c in monitor.status.conditions if c.type == "WithinDriftLimits"), None)
+        if champion and monitor.status.version == champion.version and verdict and verdict.status == "False":
+            return monitor
+    return None
+
+
+def unserved(world: ChurnModelWorld) -> str | None:
+    """A version that was accepted and is on its way to traffic."""
+    newest = max((number(version.version) for version in world.status.versions), default=0)
+    waiting = [run for run in world.runs if run.status.phase is RunPhase.Accepted and run.number > newest]
+    rolling = [version.version for version in world.status.versions if version.state == "RollingOut"]
+    return waiting[-1].status.version if waiting else next(iter(rolling), None)
+
+
+def number(version: str) -> int:
+    return int(version.removeprefix("v"))
+
+
+def probed(world: ChurnModelWorld) -> str | None:
+    """The state that this slot's probe found the source in."""
+    if not isinstance(world.probe, Finished):
+        return None
+    result = parse_result(world.probe.text, ProbeResult)
+    return result.revision if isinstance(result, ProbeResult) else None

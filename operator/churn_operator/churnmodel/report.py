@@ -1,0 +1,212 @@
+"""What a ChurnModel's status says."""
+
+from datetime import datetime
+
+from churn_operator.api.churnmodel import (
+    ChurnModelStatus,
+    DataState,
+    ModelLinks,
+    ModelSummary,
+    ServedVersion,
+    TrafficShare,
+    VersionState,
+)
+from churn_operator.api.churnmodel import Retraining as RetrainingStatus
+from churn_operator.api.reasons import Reason
+from churn_operator.api.trainingrun import RunPhase
+from churn_operator.churnmodel.decide import Content, Decision, Held, Open
+from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen
+from churn_operator.churnmodel.policies import probed
+from churn_operator.core import clock
+from churn_operator.core.conditions import Judgement, conditions
+from churn_operator.core.objects import Violation
+
+
+def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime) -> ChurnModelStatus:
+    generation = world.object["metadata"].get("generation", 0)
+    ready = _ready(world, decision, problem)
+    judgements = (ready, _trained(world, decision), _rollout_healthy(decision), _within_drift_limits(world, decision))
+    traffic = () if world.target is None else (TrafficShare(version=world.target, percent=100),)
+    return ChurnModelStatus(
+        observed_generation=generation,
+        phase=_phase(world, decision, ready),
+        conditions=conditions(world.status.conditions, judgements, generation, now),
+        versions=decision.rollout.versions,
+        traffic=traffic,
+        last_run=max([world.status.last_run, *(run.number for run in world.runs)]),
+        data=_data(world, now),
+        retraining=_retraining(decision),
+        summary=_summary(world, decision, traffic),
+        links=_links(world, decision.rollout.champion),
+    )
+
+
+def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:
+    """The champion answers, whatever a challenger does."""
+    champion = decision.rollout.champion
+    if world.kserve_missing:
+        return _not_ready(
+            Reason.KServeMissing,
+            "The cluster has no InferenceService kind: install KServe 0.20 or newer. Training goes on meanwhile.",
+        )
+    if champion is None:
+        return _no_champion(world, decision, problem)
+    server = world.server(champion.version)
+    if server is None or server.answer is None or not server.answer.ok:
+        heard = "it has no InferenceService" if server is None else server.message
+        if server is not None and server.answer is not None:
+            heard = server.answer.message
+        return _not_ready(Reason.ChampionNotAnswering, f"{champion.version} does not answer a prediction: {heard}")
+    if problem is not None:
+        return _not_ready(problem.reason, problem.message)
+    if world.target != champion.version:
+        return _not_ready(Reason.RollingOut, f"The Service is being pointed at {champion.version}.")
+    return Judgement(
+        "Ready",
+        holds=True,
+        reason=Reason.ChampionServing,
+        message=f"{champion.version} answers as expected at {_endpoint(world)}.",
+    )
+
+
+def _no_champion(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:
+    rolling = _rolling(decision)
+    if problem is not None:
+        return _not_ready(problem.reason, problem.message)
+    if rolling is not None:
+        server = world.server(rolling.version)
+        heard = server.message if server is not None else "its InferenceService is being made"
+        return _not_ready(Reason.RollingOut, f"{rolling.version} is starting: {heard}.")
+    return _not_ready(Reason.NoChampion, "No version has been accepted yet.")
+
+
+def _not_ready(reason: str, message: str) -> Judgement:
+    return Judgement("Ready", holds=False, reason=reason, message=message)
+
+
+def _trained(world: ChurnModelWorld, decision: Decision) -> Judgement:
+    """What the last run came to."""
+    if isinstance(decision.retraining, Open):
+        opened = decision.retraining
+        message = f"TrainingRun {world.name}-{opened.number} ({opened.wish.trigger}): {opened.wish.reason}"
+        return Judgement("Trained", None, Reason.TrainingInProgress, message)
+    if not world.runs:
+        hold = decision.retraining
+        if isinstance(hold, Held):
+            return Judgement("Trained", None, hold.violation.reason, f"No run was opened: {hold.violation.message}")
+        return Judgement("Trained", None, Reason.Waiting, "No run was opened.")
+    run = world.runs[-1]
+    holds, reason, verdict = _verdict(run)
+    message = f"TrainingRun {run.name} ({run.spec.trigger}) {verdict}"
+    if isinstance(decision.retraining, Held):
+        held = decision.retraining
+        message += f" Another run ({held.wish.trigger}) waits: {held.violation.message}"
+    return Judgement("Trained", holds, reason, message)
+
+
+def _verdict(run: RunSeen) -> tuple[bool | None, Reason, str]:
+    said = {condition.type: condition.message for condition in run.status.conditions}
+    match run.status.phase:
+        case RunPhase.Accepted:
+            return True, Reason.RunAccepted, f"was accepted: {said.get('GatesPassed', '')}"
+        case RunPhase.Rejected:
+            return False, Reason.RunRejected, f"was rejected: {said.get('GatesPassed', '')}"
+        case RunPhase.Failed:
+            return False, Reason.RunFailed, f"failed: {said.get('Succeeded', '')}"
+        case _:
+            return None, Reason.TrainingInProgress, "is under way."
+
+
+def _rollout_healthy(decision: Decision) -> Judgement:
+    rolling, versions = _rolling(decision), decision.rollout.versions
+    if rolling is not None:
+        return Judgement("RolloutHealthy", None, Reason.RollingOut, f"{rolling.version} is starting; no traffic yet.")
+    if not versions:
+        return Judgement("RolloutHealthy", None, Reason.NothingToRollOut, "No version has been accepted yet.")
+    newest = versions[0]
+    if newest.state is VersionState.RolledBack:
+        return Judgement("RolloutHealthy", holds=False, reason=Reason.RolledBack, message=newest.reason)
+    return Judgement(
+        "RolloutHealthy",
+        holds=True,
+        reason=Reason.RolloutComplete,
+        message=f"Traffic is on {newest.version} since {newest.since}.",
+    )
+
+
+def _within_drift_limits(world: ChurnModelWorld, decision: Decision) -> Judgement:
+    """What the monitors say of the champion; the one with bad news speaks."""
+    champion = decision.rollout.champion
+    if not world.monitors:
+        return Judgement("WithinDriftLimits", None, Reason.NotMonitored, "No DriftMonitor looks at this model.")
+    said = [
+        (monitor.name, condition)
+        for monitor in world.monitors
+        if champion is not None and monitor.status.version == champion.version
+        for condition in monitor.status.conditions
+        if condition.type == "WithinDriftLimits"
+    ]
+    if not said:
+        return Judgement("WithinDriftLimits", None, Reason.NoWindow, "No window was compared with this champion yet.")
+    name, worst = min(said, key=lambda pair: ("False", "Unknown", "True").index(pair[1].status))
+    holds = {"True": True, "False": False}.get(worst.status)
+    waits = ""
+    if isinstance(decision.retraining, Held) and decision.retraining.wish.trigger == "Drift":
+        waits = f" Retraining waits: {decision.retraining.violation.message}"
+    return Judgement("WithinDriftLimits", holds, worst.reason, f"DriftMonitor {name}: {worst.message}{waits}")
+
+
+def _phase(world: ChurnModelWorld, decision: Decision, ready: Judgement) -> str:
+    """One word for the list; the conditions say more."""
+    if world.spec.suspend:
+        return "Suspended"
+    if _rolling(decision) is not None:
+        return "RollingOut"
+    if isinstance(decision.retraining, Open) or any(not run.is_final for run in world.runs):
+        return "Training"
+    if decision.rollout.champion is None:
+        return "Failed" if world.runs and world.runs[-1].status.phase is not RunPhase.Accepted else "Pending"
+    return "Serving" if ready.holds else "Degraded"
+
+
+def _data(world: ChurnModelWorld, now: datetime) -> DataState | None:
+    """The state that the last probe found, and when it was first found."""
+    revision, last = probed(world), world.status.data
+    if revision is None or (last is not None and last.revision == revision):
+        return last
+    return DataState(revision=revision, since=clock.stamp(now))
+
+
+def _retraining(decision: Decision) -> RetrainingStatus | None:
+    match decision.retraining:
+        case Held(wish, violation):
+            return RetrainingStatus(trigger=wish.trigger, held_by=violation.reason, message=violation.message[:1024])
+        case Open() | Content():
+            return None
+
+
+def _summary(world: ChurnModelWorld, decision: Decision, traffic: tuple[TrafficShare, ...]) -> ModelSummary:
+    champion = decision.rollout.champion
+    shares = [monitor.status.share for monitor in world.monitors if monitor.status.share is not None]
+    return ModelSummary(
+        champion=champion.version if champion else None,
+        traffic=", ".join(f"{share.version}={share.percent}%" for share in traffic) or None,
+        metric=champion.metric if champion else None,
+        drift=max(shares, default=None),
+    )
+
+
+def _links(world: ChurnModelWorld, champion: ServedVersion | None) -> ModelLinks:
+    ui = world.settings.tracking_ui or world.settings.tracking_uri
+    return ModelLinks(
+        endpoint=_endpoint(world) if champion else None,
+        registered_model=f"{ui}/#/models/{world.namespace}.{world.name}",
+    )
+
+
+def _endpoint(world: ChurnModelWorld) -> str:
+    return f"http://{world.name}.{world.namespace}.svc/v1/models/{world.name}:predict"
+
+
+def _rolling(decision: Decision) -> ServedVersion | None:
+    return next((v for v in decision.rollout.versions if v.state is VersionState.RollingOut), None)

@@ -1,0 +1,57 @@
+"""The objects a DriftMonitor is to have: the Job of the newest check."""
+
+from churn_operator.api.base import Resources
+from churn_operator.api.churnmodel import ChurnModelSpec, ServedVersion
+from churn_operator.api.tasks import DriftTask
+from churn_operator.core.job import JobOrder, build_job
+from churn_operator.core.objects import MODEL_LABEL, Desired
+from churn_operator.driftmonitor.decide import Compare, Decision, Record, Rest, Wait, settled
+from churn_operator.driftmonitor.observe import MONITOR_LABEL, TICK_LABEL, VERSION_LABEL, DriftMonitorWorld
+
+RESOURCES = Resources(requests={"cpu": "250m", "memory": "384Mi"}, limits={"memory": "2Gi"})
+DEADLINE = 1800
+RETRIES = 1
+
+
+def build(world: DriftMonitorWorld, decision: Decision) -> tuple[Desired, ...]:
+    match decision:
+        case Compare() if world.model is not None and world.champion is not None:
+            return (_check(world, decision, world.model, world.champion),)
+        case Record(job=job):
+            return (Desired(job.object, once=True),)
+        case Rest() if world.last_job is not None:
+            return (Desired(world.last_job.object, once=True),)
+        case Compare() | Rest() | Wait():
+            return ()
+
+
+def _check(world: DriftMonitorWorld, decision: Compare, model: ChurnModelSpec, champion: ServedVersion) -> Desired:
+    source, name = world.spec.current.source, world.spec.model_ref.name
+    tick = int(decision.tick.timestamp())
+    storage = model.storage.secret_ref
+    task = DriftTask(
+        namespace=world.namespace,
+        monitor=world.name,
+        uid=world.object["metadata"]["uid"],
+        version=champion.version,
+        model=champion.model,
+        source=source,
+        last_revision=world.status.last_revision if settled(world) is not None else None,
+        tests=world.spec.tests,
+        tracking_uri=model.tracking.uri or world.settings.tracking_uri,
+        experiment=model.tracking.experiment or f"{world.namespace}.{name}",
+    )
+    order = JobOrder(
+        role="drift",
+        name=f"{world.name}-drift-{champion.version}-{tick}",
+        task=task,
+        image=world.settings.jobs_image,
+        pull_policy=world.settings.image_pull_policy,
+        resources=RESOURCES,
+        deadline_seconds=DEADLINE,
+        retries=RETRIES,
+        secret=storage.name if storage else world.settings.storage_secret,
+        source=source,
+    )
+    labels = {MODEL_LABEL: name, MONITOR_LABEL: world.name, VERSION_LABEL: champion.version, TICK_LABEL: str(tick)}
+    return Desired(build_job(world.object, order, **labels), once=True)

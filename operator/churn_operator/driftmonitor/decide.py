@@ -1,0 +1,116 @@
+"""What to do about a DriftMonitor: start a check, wait for it, or record what it found. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from churn_operator.api.driftmonitor import Check
+from churn_operator.api.reasons import Reason
+from churn_operator.api.tasks import DriftResult
+from churn_operator.core import clock
+from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
+from churn_operator.core.objects import Violation
+from churn_operator.driftmonitor.observe import CheckJob, DriftMonitorWorld
+from churn_operator.driftmonitor.policies import CHECKS_KEPT
+from churn_operator.driftmonitor.schedule import last_tick, next_tick
+
+LOOK_AGAIN = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """There is nothing to compare with, or no schedule to do it by."""
+
+    violation: Violation
+    wake: timedelta | None = LOOK_AGAIN
+
+
+@dataclass(frozen=True)
+class Compare:
+    """The check of this tick is to be there and to get on."""
+
+    tick: datetime
+    problem: Violation | None = None
+    wake: timedelta | None = LOOK_AGAIN
+
+
+@dataclass(frozen=True)
+class Record:
+    """The check of this tick has ended: with a result or without."""
+
+    job: CheckJob
+    checks: tuple[Check, ...]
+    result: DriftResult | None
+    violation: Violation | None
+    wake: timedelta | None
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Until the next tick."""
+
+    wake: timedelta | None
+
+
+Decision = Wait | Compare | Record | Rest
+
+
+def decide(world: DriftMonitorWorld, now: datetime) -> Decision:
+    if world.model is None:
+        name = world.spec.model_ref.name
+        message = f"There is no ChurnModel {name} in namespace {world.namespace}."
+        return Wait(Violation(Reason.ModelNotFound, message))
+    if world.champion is None:
+        return Wait(Violation(Reason.NoChampion, f"ChurnModel {world.spec.model_ref.name} has no champion yet."))
+    try:
+        due, coming = last_tick(world.spec.schedule, now), next_tick(world.spec.schedule, now)
+    except ValueError as error:
+        return Wait(Violation(Reason.ScheduleInvalid, f"spec.schedule: {error}."), wake=None)
+    done, job = settled(world), world.last_job
+    if job is not None and (done is None or job.tick > done):
+        return _follow(world, job, now)
+    if done is None or due > done:
+        return Compare(due)
+    return Rest(coming - now)
+
+
+def settled(world: DriftMonitorWorld) -> datetime | None:
+    """The last tick whose check against this champion was recorded."""
+    status = world.status
+    if world.champion is None or status.version != world.champion.version or status.last_scheduled_at is None:
+        return None
+    return clock.parse(status.last_scheduled_at)
+
+
+def _follow(world: DriftMonitorWorld, job: CheckJob, now: datetime) -> Decision:
+    match job.state:
+        case Absent():
+            return Compare(job.tick)
+        case Running(problem):
+            return Compare(job.tick, problem)
+        case Broken(violation):
+            return Record(job, checks_before(world), None, violation, _rest(world, job, now))
+        case Finished(text):
+            result = parse_result(text, DriftResult)
+            if isinstance(result, Violation):
+                return Record(job, checks_before(world), None, result, _rest(world, job, now))
+            return Record(job, _checks(world, result, now), result, None, _rest(world, job, now))
+
+
+def checks_before(world: DriftMonitorWorld) -> tuple[Check, ...]:
+    """The windows that this champion was compared with: a promotion starts anew."""
+    return world.status.checks if settled(world) is not None else ()
+
+
+def _checks(world: DriftMonitorWorld, result: DriftResult, now: datetime) -> tuple[Check, ...]:
+    """Each state of the source is one window: the same again adds nothing."""
+    before = checks_before(world)
+    if result.outcome == "Unchanged" or (before and before[0].window.revision == result.window.revision):
+        return before
+    return (Check(window=result.window, share=result.share, at=clock.stamp(now)), *before)[:CHECKS_KEPT]
+
+
+def _rest(world: DriftMonitorWorld, job: CheckJob, now: datetime) -> timedelta:
+    """A tick that passed while the check ran is made up for at once."""
+    if last_tick(world.spec.schedule, now) > job.tick:
+        return timedelta(0)
+    return next_tick(world.spec.schedule, now) - now

@@ -1,0 +1,98 @@
+"""What a DriftMonitor's status says."""
+
+from datetime import datetime
+
+from churn_operator.api.driftmonitor import DriftMonitorStatus, MonitorLinks
+from churn_operator.api.reasons import Reason
+from churn_operator.api.tasks import ColumnDrift, DriftResult
+from churn_operator.core import clock
+from churn_operator.core.conditions import Judgement, conditions
+from churn_operator.core.objects import Violation
+from churn_operator.driftmonitor.decide import Compare, Decision, Record, Rest, Wait, settled
+from churn_operator.driftmonitor.observe import DriftMonitorWorld
+from churn_operator.driftmonitor.policies import within_drift_limits
+from churn_operator.driftmonitor.schedule import next_tick
+
+
+def report(
+    world: DriftMonitorWorld, decision: Decision, problem: Violation | None, now: datetime
+) -> DriftMonitorStatus:
+    found = _findings(world, decision, now)
+    ready = _ready(world, decision, problem)
+    within = within_drift_limits(world.spec, found.checks, found.columns)
+    generation = world.object["metadata"].get("generation", 0)
+    return found.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": "Pending" if ready.holds is None else str(within.reason if ready.holds else ready.reason),
+            "conditions": conditions(world.status.conditions, (ready, within), generation, now),
+        }
+    )
+
+
+def _findings(world: DriftMonitorWorld, decision: Decision, now: datetime) -> DriftMonitorStatus:
+    match decision:
+        case Record():
+            return _recorded(world, decision, now)
+        case Wait() | Compare() | Rest() if settled(world) is None:
+            return DriftMonitorStatus(version=world.champion.version if world.champion else None)
+        case Wait() | Compare() | Rest():
+            return world.status
+
+
+def _recorded(world: DriftMonitorWorld, record: Record, now: datetime) -> DriftMonitorStatus:
+    before = world.status if settled(world) is not None else DriftMonitorStatus()
+    columns, links, revision = before.columns, before.links, before.last_revision
+    if record.result is not None:
+        revision = record.result.window.revision
+    if record.result is not None and record.result.outcome == "Compared":
+        columns, links = record.result.columns, _links(world, record.result)
+    return DriftMonitorStatus(
+        version=record.job.version,
+        checks=record.checks,
+        columns=columns,
+        share=_share(record, columns),
+        last_revision=revision,
+        last_check_at=clock.stamp(now),
+        last_scheduled_at=clock.stamp(record.job.tick),
+        next_check_at=clock.stamp(next_tick(world.spec.schedule, now)),
+        problem=record.violation.message[:1024] if record.violation else None,
+        links=links,
+    )
+
+
+def _share(record: Record, columns: tuple[ColumnDrift, ...]) -> str | None:
+    if not record.checks or not columns:
+        return None
+    return f"{record.checks[0].share:.2f}"
+
+
+def _links(world: DriftMonitorWorld, result: DriftResult) -> MonitorLinks | None:
+    if result.run_id is None or result.report is None:
+        return None
+    ui = world.settings.tracking_ui or world.settings.tracking_uri
+    address = f"{ui}/#/experiments/{result.experiment_id}/runs/{result.run_id}/artifacts/{result.report}"
+    return MonitorLinks(report=address)
+
+
+def _ready(world: DriftMonitorWorld, decision: Decision, problem: Violation | None) -> Judgement:
+    """Whether checks give results; what they find is another condition's business."""
+    match decision:
+        case Wait(violation):
+            return Judgement("Ready", None, violation.reason, violation.message)
+        case Compare(problem=trouble) if problem or trouble:
+            said = problem or trouble or Violation(Reason.CheckFailed, "")
+            return Judgement("Ready", holds=False, reason=said.reason, message=said.message)
+        case Record(violation=Violation(reason, message)):
+            return Judgement("Ready", holds=False, reason=reason, message=f"The last check gave no result: {message}")
+        case _:
+            return _steady(world, decision)
+
+
+def _steady(world: DriftMonitorWorld, decision: Decision) -> Judgement:
+    last = next((c for c in world.status.conditions if c.type == "Ready"), None)
+    if isinstance(decision, Record):
+        return Judgement("Ready", holds=True, reason=Reason.Monitoring, message=f"Checked {world.spec.schedule}.")
+    if last is not None and settled(world) is not None:
+        return Judgement("Ready", {"True": True, "False": False}.get(last.status), last.reason, last.message)
+    return Judgement("Ready", None, Reason.Waiting, "The first check against this champion is under way.")

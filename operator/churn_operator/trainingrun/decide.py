@@ -1,0 +1,155 @@
+"""What to do about a TrainingRun: a pure function from what was seen to one of a closed set of decisions."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from churn_operator.api.churnmodel import ChurnModelSpec, VersionState
+from churn_operator.api.reasons import Reason
+from churn_operator.api.tasks import ChampionRef, Comparison, Resolved, TrainResult, TrainTask
+from churn_operator.api.training import Gates
+from churn_operator.api.trainingrun import Trigger
+from churn_operator.core import clock
+from churn_operator.core.digest import spec_digest
+from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
+from churn_operator.core.objects import Violation
+from churn_operator.trainingrun.observe import ModelView, TrainingRunWorld
+from churn_operator.trainingrun.policies import refuse
+
+JOB_KEPT = timedelta(days=1)
+"""A finished Job's pod and logs stay this long."""
+PROGRESS_EVERY = timedelta(seconds=3)
+WAITING = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The run cannot start."""
+
+    violation: Violation
+    wake: timedelta | None = WAITING
+
+
+@dataclass(frozen=True)
+class Resolve:
+    """Freeze what the run is given, before anything is made of it."""
+
+    resolved: Resolved
+    gates: Gates
+    wake: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Train:
+    """The Job is to be there and to get on."""
+
+    problem: Violation | None = None
+    wake: timedelta | None = PROGRESS_EVERY
+
+
+@dataclass(frozen=True)
+class Accept:
+    """The challenger passed every gate."""
+
+    result: TrainResult
+    wake: timedelta | None = JOB_KEPT
+
+
+@dataclass(frozen=True)
+class Reject:
+    """The challenger was measured and refused."""
+
+    result: TrainResult
+    violation: Violation
+    wake: timedelta | None = JOB_KEPT
+
+
+@dataclass(frozen=True)
+class Fail:
+    """There is no challenger."""
+
+    violation: Violation
+    revision: str | None = None
+    wake: timedelta | None = JOB_KEPT
+
+
+@dataclass(frozen=True)
+class Rest:
+    """The verdict has fallen."""
+
+    keep_job: bool
+    wake: timedelta | None
+
+
+Decision = Wait | Resolve | Train | Accept | Reject | Fail | Rest
+
+
+def decide(world: TrainingRunWorld, now: datetime) -> Decision:
+    status = world.status
+    if status.finished_at is not None:
+        left = clock.parse(status.finished_at) + JOB_KEPT - now
+        return Rest(keep_job=left > timedelta(0), wake=left if left > timedelta(0) else None)
+    if world.tracking_problem is not None and isinstance(world.job, Absent):
+        return Wait(Violation(Reason.TrackingUnavailable, f"MLflow does not answer: {world.tracking_problem}."))
+    if status.resolved is None:
+        return _start(world, now)
+    match world.job:
+        case Absent():
+            return Train()
+        case Running(problem):
+            return Train(problem)
+        case Broken(violation, revision):
+            return Fail(violation, revision)
+        case Finished(text):
+            return _judge(text, status.gates)
+
+
+def _start(world: TrainingRunWorld, now: datetime) -> Decision:
+    if world.model is None:
+        name = world.spec.model_ref.name
+        return Wait(Violation(Reason.ModelNotFound, f"There is no ChurnModel {name} in namespace {world.namespace}."))
+    return Resolve(resolve(world, world.model, now), world.model.spec.gates)
+
+
+def _judge(text: str, gates: Gates) -> Decision:
+    result = parse_result(text, TrainResult)
+    if isinstance(result, Violation):
+        return Fail(result)
+    violation = refuse(gates, result)
+    return Accept(result) if violation is None else Reject(result, violation)
+
+
+def resolve(world: TrainingRunWorld, model: ModelView, now: datetime) -> Resolved:
+    """Everything the run is given, to the letter."""
+    settings, spec = world.settings, model.spec
+    name = world.spec.model_ref.name
+    probed = model.status.data.revision if model.status.data else None
+    task = TrainTask(
+        namespace=world.namespace,
+        model=name,
+        run=world.name,
+        uid=world.object["metadata"]["uid"],
+        trigger=world.spec.trigger,
+        reason=world.spec.reason,
+        owner=f"{settings.cluster}/{world.namespace}/{name}",
+        image=settings.jobs_image,
+        data=spec.data,
+        revision=probed if world.spec.trigger in (Trigger.Drift, Trigger.NewData) else None,
+        training=spec.training,
+        tracking_uri=spec.tracking.uri or settings.tracking_uri,
+        experiment=spec.tracking.experiment or f"{world.namespace}.{name}",
+        registered_model=f"{world.namespace}.{name}",
+        storage_uri=spec.storage.uri or settings.storage_uri,
+        champion=_champion(model),
+        comparisons=_comparisons(spec),
+    )
+    return Resolved(task=task, spec_digest=spec_digest(spec), at=clock.stamp(now))
+
+
+def _champion(model: ModelView) -> ChampionRef | None:
+    champion = next((v for v in model.status.versions if v.state is VersionState.Champion), None)
+    return ChampionRef(version=champion.version, model=champion.model) if champion else None
+
+
+def _comparisons(spec: ChurnModelSpec) -> tuple[Comparison, ...]:
+    wanted = {(g.champion.metric, g.champion.confidence) for g in spec.gates if g.champion is not None}
+    return tuple(Comparison(metric=metric, confidence=confidence) for metric, confidence in sorted(wanted))
