@@ -1,0 +1,22 @@
+# What runs in the cluster before anybody's pods: DNS and KServe.
+# shellcheck shell=bash disable=SC2153 # PKI is set by write_certificates
+
+apply() { "$BIN/kubectl" apply --server-side --force-conflicts -f - >/dev/null; }
+
+install_dns() { sed "s/@COREDNS@/$COREDNS/" "$MANIFESTS/coredns.yaml" | apply; }
+
+# Webhooks come last: until their server runs they would refuse what they guard.
+install_kserve() {
+  apply <"$TOOLS/kserve-crds.yaml"
+  sed "s/@KSERVE@/$KSERVE/" "$MANIFESTS/kserve.yaml" | apply
+  "$BIN/kubectl" create secret tls kserve-webhook-server-cert --namespace kserve --cert="$PKI/kserve-webhook.crt" --key="$PKI/kserve-webhook.key"  \
+    --dry-run=client -o yaml | apply
+  sed "s/@CA@/$(base64 -w0 "$PKI/ca.crt")/" "$MANIFESTS/kserve-webhooks.yaml" | apply
+}
+
+wait_until_ready() {
+  "$BIN/kubectl" wait --for=condition=Ready "node/$NODE_NAME" --timeout=60s >/dev/null
+  "$BIN/kubectl" wait --for=condition=Available --timeout=120s --namespace kube-system deployment/coredns >/dev/null
+  "$BIN/kubectl" wait --for=condition=Available --timeout=120s --namespace kserve deployment/kserve-controller-manager >/dev/null
+  wait_for 30 "$BIN/kubectl" apply --dry-run=server -f "$MANIFESTS/kserve-check.yaml" || die "KServe runs, but its webhook does not answer"
+}

@@ -1,0 +1,45 @@
+# Starts and stops the cluster's daemons. A pid file is believed only while its process mentions our state folder.
+# shellcheck shell=bash
+
+start() { # name program argument…
+  local name=$1
+  shift
+  mkdir -p "$STATE/log"
+  setsid nohup "$@" >"$STATE/log/$name.log" 2>&1 </dev/null &
+  echo $! >"$STATE/$name.pid"
+}
+
+pid_of() {
+  local pid
+  pid=$(cat "$STATE/$1.pid" 2>/dev/null) || return 0
+  if grep -qsF "$STATE/" "/proc/$pid/cmdline"; then echo "$pid"; fi
+}
+
+stop() { # name…
+  local name pid
+  for name; do
+    pid=$(pid_of "$name")
+    [[ -n $pid ]] || continue
+    kill "$pid" 2>/dev/null || continue
+    wait_for 10 gone "$pid" || kill -9 "$pid"
+  done
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+wait_for() { # seconds command…: until the command succeeds
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.2
+  done
+}
+
+need() { # name seconds command…: as wait_for, but gives up at once when the daemon has ended
+  local name=$1 seconds=$2
+  shift 2
+  alive_and() { "$@" || [[ -z $(pid_of "$name") ]]; }
+  wait_for "$seconds" alive_and "$@"
+  "$@" >/dev/null 2>&1 || die "$name did not come up: see the end of $STATE/log/$name.log"
+}

@@ -1,0 +1,40 @@
+# Sourced by the scripts under hack/: versions, where things are cached, and how to say what is wrong.
+# shellcheck shell=bash disable=SC2034
+set -euo pipefail
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${CHURN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/churn-operator}
+# shellcheck source=hack/versions.env
+source "$REPO/hack/versions.env"
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+# Twelve hex digits that stand for everything read from stdin.
+digest() { sha256sum | cut -c1-12; }
+
+# Installs the Debian packages that are missing.
+need_packages() {
+  local package missing=()
+  for package; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+  done
+  ((${#missing[@]} == 0)) && return
+  command -v apt-get >/dev/null || die "this needs Debian $DEBIAN or a relative: there is no apt-get to install ${missing[*]}"
+  ((EUID == 0)) || die "not root, and these Debian packages are missing: ${missing[*]}"
+  say "installing ${missing[*]}"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
+    >"$CACHE/apt.log" 2>&1 || die "apt-get could not install ${missing[*]}: see $CACHE/apt.log"
+}
+
+# Puts uv, pip's faster relative, into the cache and sets UV_BIN.
+need_uv() {
+  local home=$CACHE/uv-$UV
+  UV_BIN=$home/bin/uv
+  [[ -x $UV_BIN ]] && return
+  need_packages python3-venv
+  python3 -m venv "$home"
+  "$home/bin/pip" install --quiet "uv==$UV"
+}
+
+mkdir -p "$CACHE"
