@@ -1,6 +1,7 @@
 """What the chart tells the operator, by environment variables."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +30,12 @@ class Settings(BaseModel):
     """How often a champion is asked for a prediction."""
     cluster: str = ""
     """Tells this cluster's registered models from another's; read from the cluster where empty."""
+    health_port: int = Field(default=8080, ge=1, le=65535)
+    """Answers /healthz."""
+    metrics_port: int = Field(default=9090, ge=1, le=65535)
+    """Answers /metrics."""
+    log_format: Literal["text", "json"] = "text"
+    """One line of text or one JSON object for each message."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

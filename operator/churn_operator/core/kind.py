@@ -90,7 +90,9 @@ D = TypeVar("D", bound=Decision)
 class Kind(Protocol[W, D]):
     """One of the three kinds."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The Kubernetes kind."""
 
     async def observe(self, cluster: Cluster, key: Key, now: datetime) -> W | None:
         """Everything the decision needs; None where the object is gone or being deleted."""

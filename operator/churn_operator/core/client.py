@@ -1,0 +1,251 @@
+"""The API server, over HTTP, by the official client: login, TLS and token renewal are its, objects are plain JSON.
+
+Reads and writes go by path. A kind's path is asked of the API server once; where it is not served it is asked again
+at every use, so that a CRD that comes later is found without a restart.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client as kubernetes
+from kubernetes.aio import config
+
+from churn_operator.core.clock import stamp
+from churn_operator.core.errors import KindMissing, Unavailable, WriteRefused
+from churn_operator.core.metrics import API_REQUESTS
+from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
+
+TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
+"""Of each call. A watch is Kopf's."""
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+MESSAGE_LIMIT = 1024
+"""Bytes of an Event's message."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Where a kind is served."""
+
+    prefix: str
+    plural: str
+    namespaced: bool
+
+    def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
+        inside = f"/namespaces/{namespace}" if self.namespaced else ""
+        return "/".join(part for part in (f"{self.prefix}{inside}/{self.plural}", name, subresource) if part)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the API server answered."""
+
+    status: int
+    body: Object
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 300
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("message") or f"the API server answered {self.status}")
+
+    @property
+    def is_absent_object(self) -> bool:
+        """404 on an object; a 404 without an object's name speaks of the kind."""
+        return self.status == 404 and bool(self.body.get("details", {}).get("name"))
+
+
+class ApiClient:
+    """Reads and writes of objects."""
+
+    def __init__(self, api: Any, identity: str = MANAGER) -> None:
+        self._api = api
+        self._identity = identity
+        self._resources: dict[tuple[str, str], Resource] = {}
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None = None) -> "ApiClient":
+        """Log in by the kubeconfig; without one, as the pod's service account."""
+        settings = kubernetes.Configuration()
+        if kubeconfig is None:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
+        else:
+            await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
+        return cls(kubernetes.ApiClient(settings), os.environ.get("HOSTNAME", MANAGER))
+
+    @property
+    def library(self) -> Any:
+        """The library's client, for its own helpers such as leader election."""
+        return self._api
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
+        path = (await self._resource(api_version, kind)).path(namespace, name)
+        reply = await self._call("GET", path)
+        if reply.is_absent_object:
+            return None
+        return self._read(reply, api_version, kind)
+
+    async def list(
+        self, api_version: str, kind: str, namespace: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[Object, ...]:
+        selectors = [("labelSelector", labels), ("fieldSelector", fields)]
+        path = (await self._resource(api_version, kind)).path(namespace)
+        reply = await self._call("GET", path, query=[(key, value) for key, value in selectors if value])
+        items = self._read(reply, api_version, kind)["items"]
+        typed = (dict(item, apiVersion=api_version, kind=kind) for item in items)
+        return tuple(sorted(typed, key=name_of))
+
+    async def create(self, obj: Object) -> None:
+        path = (await self._resource(obj["apiVersion"], obj["kind"])).path(obj["metadata"]["namespace"])
+        self._written(await self._call("POST", path, body=obj, query=[("fieldManager", MANAGER)]), obj)
+
+    async def apply(self, obj: Object, live: Object | None) -> None:
+        body = obj if live is None else {**obj, "metadata": obj["metadata"] | {"uid": uid_of(live)}}
+        path = (await self._resource(obj["apiVersion"], obj["kind"])).path(obj["metadata"]["namespace"], name_of(obj))
+        self._written(await self._apply(path, body), obj)
+
+    async def delete(self, live: Object) -> None:
+        path = (await self._resource(live["apiVersion"], live["kind"])).path(
+            live["metadata"]["namespace"], name_of(live)
+        )
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid_of(live)}}
+        reply = await self._call("DELETE", path, body=options)
+        if not reply.is_absent_object:
+            self._written(reply, live)
+
+    async def apply_status(self, live: Object, status: dict[str, Any]) -> None:
+        metadata = {key: live["metadata"][key] for key in ("name", "namespace", "uid")}
+        body = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": status}
+        resource = await self._resource(live["apiVersion"], live["kind"])
+        reply = await self._apply(resource.path(metadata["namespace"], metadata["name"], "status"), body)
+        if not reply.is_absent_object:
+            self._written(reply, live)
+
+    async def event(self, about: Object, condition: Object, now: datetime) -> None:
+        try:
+            await self._event(about, condition, now)
+        except (Unavailable, WriteRefused, KindMissing) as error:
+            log.warning("Event %s of %s is lost: %s", condition["reason"], name_of(about), error)
+
+    async def _event(self, about: Object, condition: Object, now: datetime) -> None:
+        """The same news about the same object is the same Event, counted."""
+        time = stamp(now)
+        news = "/".join((uid_of(about), condition["type"], condition["status"], condition["reason"]))
+        name = f"{name_of(about)}.{hashlib.sha256(news.encode()).hexdigest()[:16]}"
+        message = condition["message"].encode()[:MESSAGE_LIMIT].decode(errors="ignore")
+        path = f"/api/v1/namespaces/{about['metadata']['namespace']}/events"
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": about["metadata"]["namespace"]},
+            "type": "Warning" if condition["status"] == "False" else "Normal",
+            "reason": condition["reason"],
+            "message": message,
+            "involvedObject": {key: about[key] for key in ("apiVersion", "kind")}
+            | {key: about["metadata"][key] for key in ("name", "namespace", "uid")},
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+            "source": {"component": MANAGER},
+            "reportingComponent": MANAGER,
+            "reportingInstance": self._identity,
+        }
+        reply = await self._call("POST", path, body=body)
+        if reply.status == 409:
+            known = await self._call("GET", f"{path}/{name}")
+            again = {"message": message, "lastTimestamp": time, "count": known.body.get("count", 1) + 1}
+            reply = await self._call("PATCH", f"{path}/{name}", body=again, content_type=MERGE)
+        self._written(reply, body)
+
+    async def _apply(self, path: str, body: Object) -> Reply:
+        query = [("fieldManager", MANAGER), ("force", "true")]
+        return await self._call("PATCH", path, body=body, query=query, content_type=APPLY)
+
+    def _read(self, reply: Reply, api_version: str, kind: str) -> Object:
+        if reply.status == 404:
+            self._forget(api_version, kind)
+        if not reply.ok:
+            raise Unavailable(f"reading {kind}: {reply.message}")
+        return reply.body
+
+    def _written(self, reply: Reply, obj: Object) -> None:
+        """Sort out what became of a write.
+
+        409 (somebody was faster), 401, 429 and 5xx pass; what is left of 4xx is a rule that stays.
+        """
+        if reply.ok:
+            return
+        if reply.status == 404 and not reply.is_absent_object:
+            self._forget(obj["apiVersion"], obj["kind"])
+        what = f"{obj['kind']} {name_of(obj)}: {reply.message}"
+        if reply.status in {401, 408, 409, 429} or reply.status >= 500:
+            raise Unavailable(what)
+        raise WriteRefused(what)
+
+    def _forget(self, api_version: str, kind: str) -> None:
+        self._resources.pop((api_version, kind), None)
+        raise KindMissing(_missing(api_version, kind))
+
+    async def _resource(self, api_version: str, kind: str) -> Resource:
+        known = self._resources.get((api_version, kind))
+        if known is not None:
+            return known
+        prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        reply = await self._call("GET", prefix)
+        if not reply.ok and reply.status != 404:
+            raise Unavailable(f"looking for {kind}: {reply.message}")
+        for served in reply.body.get("resources", ()):
+            if served["kind"] == kind and "/" not in served["name"]:
+                resource = Resource(prefix, served["name"], served["namespaced"])
+                self._resources[api_version, kind] = resource
+                return resource
+        raise KindMissing(_missing(api_version, kind))
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Reply:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            request = await self._api.param_serialize(
+                method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            response = await self._api.call_api(*request, _request_timeout=TIMEOUT)
+            text = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            API_REQUESTS.labels(method, "none").inc()
+            raise Unavailable(f"the API server does not answer: {error!r}") from error
+        API_REQUESTS.labels(method, str(response.status)).inc()
+        return Reply(response.status, _parse(text))
+
+
+def _parse(text: bytes) -> Object:
+    """A 404 on a path that is not served, or a proxy's page, is no JSON."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return {"message": text.decode(errors="replace").strip()[:200]}
+    return body if isinstance(body, dict) else {}
+
+
+def _missing(api_version: str, kind: str) -> str:
+    return f"this cluster does not serve {kind} ({api_version})"

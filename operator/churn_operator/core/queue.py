@@ -1,0 +1,128 @@
+"""A keyed work queue: each key is worked by one worker at a time, and never forgotten.
+
+* A key that is added while it waits is worked once; one that is added while it is worked is worked again after.
+* A worked key says when it wants to be looked at again; only its latest wish counts.
+* A key that failed is worked again after a random part of a growing pause, until it succeeds.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from churn_operator.core.errors import Unavailable, WriteRefused
+from churn_operator.core.objects import Key
+
+FIRST_PAUSE = 0.2
+"""Seconds: the longest pause after a first failure. It doubles with each further one…"""
+LONGEST_PAUSE = 60.0
+"""…up to this."""
+DOUBLINGS = 10
+"""As many as it takes from the first pause to the longest."""
+
+log = logging.getLogger(__name__)
+
+
+class Queue:
+    """Works keys with a number of workers. Time is the running loop's."""
+
+    def __init__(
+        self,
+        work: Callable[[Key], Awaitable[timedelta | None]],
+        workers: int,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._work = work
+        self._workers = workers
+        self._jitter = jitter
+        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._waiting: set[Key] = set()
+        self._working: set[Key] = set()
+        self._dirty: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._order = itertools.count()
+        self._wish = asyncio.Event()
+        self._progress = 0.0
+
+    def __len__(self) -> int:
+        """Keys that wait for a worker."""
+        return len(self._waiting)
+
+    @property
+    def stalled(self) -> float:
+        """Seconds since something was finished, while there is something to do."""
+        return _time() - self._progress if self._waiting or self._working else 0.0
+
+    def add(self, key: Key) -> None:
+        """Have the key worked as soon as a worker is free."""
+        if key in self._working:
+            self._dirty.add(key)
+        elif key not in self._waiting:
+            if not self._waiting and not self._working:
+                self._progress = _time()
+            self._waiting.add(key)
+            self._ready.put_nowait(key)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._wake(), name="wakes")
+            for number in range(self._workers):
+                tasks.create_task(self._worker(), name=f"worker {number}")
+
+    async def _worker(self) -> None:
+        while True:
+            key = await self._ready.get()
+            self._waiting.discard(key)
+            self._working.add(key)
+            self._due.pop(key, None)
+            try:
+                wake = await self._work(key)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the key must not be lost
+                self._retry(key, error)
+            else:
+                self._failures.pop(key, None)
+                if wake is not None:
+                    self._later(key, wake.total_seconds())
+            self._working.discard(key)
+            self._progress = _time()
+            if key in self._dirty:
+                self._dirty.discard(key)
+                self.add(key)
+
+    def _retry(self, key: Key, error: Exception) -> None:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        pause = self._jitter(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, DOUBLINGS)))
+        is_known = isinstance(error, Unavailable | WriteRefused)
+        log.warning("%s %s/%s: %s; again in %.1f s", *key, error, pause, exc_info=None if is_known else error)
+        self._later(key, pause)
+
+    def _later(self, key: Key, seconds: float) -> None:
+        due = _time() + seconds
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._order), key))
+        self._wish.set()
+
+    async def _wake(self) -> None:
+        """One task for all delayed keys. A wish that was overtaken by a later one stays in the heap until its time."""
+        while True:
+            while self._heap and self._heap[0][0] <= _time():
+                due, _, key = heapq.heappop(self._heap)
+                if self._due.get(key) == due:
+                    del self._due[key]
+                    self.add(key)
+            self._wish.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
+                    await self._wish.wait()
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()

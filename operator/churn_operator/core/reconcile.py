@@ -1,0 +1,124 @@
+"""The loop, once for one object: observe → decide → build → write → report → status → events.
+
+The order makes it safe to be killed after any step:
+
+* Up to `build` nothing is written. The next look starts from what is live, never from memory.
+* Each write is whole in itself, and its outcome is seen by the next look: a child that exists is adopted under its
+  fixed name, one that is current is left alone. Wanted objects are written before unwanted ones go.
+* The status comes after the children it speaks of. A crash between the two leaves it a step behind, and the next look
+  writes it. It is never a step ahead: what it says happened, did.
+* Events come last: the status is the record, an event only its echo. A crash can lose one, never invent one.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from churn_operator.api.reasons import Reason
+from churn_operator.core.errors import ChildConflict, KindMissing, TrackingUnavailable, WriteRefused
+from churn_operator.core.fields import is_current
+from churn_operator.core.kind import Cluster, D, Kind, W
+from churn_operator.core.objects import Alias, Desired, Key, Object, Violation, is_controlled_by, name_of
+from churn_operator.core.plan import Action, Apply, Create, Delete, SetAlias, needs_apply, plan
+
+PROBLEM_WAKE = timedelta(seconds=15)
+"""A write that was refused is tried again after this long: a quota may be freed, a CRD installed, without any event."""
+
+
+class Writer(Protocol):
+    """Every write there is. All but `event` raise WriteRefused where waiting cannot help, Unavailable where it can."""
+
+    async def create(self, obj: Object) -> None:
+        """Create; Unavailable where the name was taken meanwhile."""
+
+    async def apply(self, obj: Object, live: Object | None) -> None:
+        """Server-side apply; `live` is the object to change, None where there was none."""
+
+    async def delete(self, live: Object) -> None:
+        """Delete this very object, if it is still there."""
+
+    async def apply_status(self, live: Object, status: dict[str, Any]) -> None:
+        """Server-side apply of the whole status, if the object is still there."""
+
+    async def set_alias(self, alias: Alias) -> None:
+        """Point an alias of a registered model at a version."""
+
+    async def event(self, about: Object, condition: Object, now: datetime) -> None:
+        """A Kubernetes Event that says what a condition says; never raises."""
+
+
+async def reconcile(kind: Kind[W, D], key: Key, cluster: Cluster, writer: Writer, now: datetime) -> timedelta | None:
+    """Look at one object and do what is needed; the answer is when to look again even if nothing happens.
+
+    Raises:
+        Unavailable: a neighbour does not answer; look again later.
+        WriteRefused: the status was refused: an operator and a CRD that do not fit together.
+    """
+    world = await kind.observe(cluster, key, now)
+    if world is None:
+        return None
+    decision = kind.decide(world, now)
+    actions = plan(world.object, world.children, kind.build(world, decision))
+    problem = await _write(world.object, actions, cluster, writer)
+    status = kind.report(world, decision, problem, now).to_dict()
+    if not is_current(_with_status(world.object, status), world.object, "status"):
+        await writer.apply_status(world.object, status)
+        for condition in _changed(world.object.get("status", {}).get("conditions", ()), status.get("conditions", ())):
+            await writer.event(world.object, condition, now)
+    return min((wake for wake in (decision.wake, PROBLEM_WAKE if problem else None) if wake is not None), default=None)
+
+
+async def _write(owner: Object, actions: Sequence[Action], cluster: Cluster, writer: Writer) -> Violation | None:
+    """Carry out all actions; one that is refused does not keep the others back. The first and worst problem is told."""
+    problem: Violation | None = None
+    tracking: Violation | None = None
+    for action in actions:
+        try:
+            await _carry_out(owner, action, cluster, writer)
+        except TrackingUnavailable as error:
+            tracking = tracking or Violation(Reason.TrackingUnavailable, str(error))
+        except WriteRefused as error:
+            problem = problem or Violation(error.reason, str(error))
+        except KindMissing as error:
+            problem = problem or Violation(Reason.KServeMissing, str(error))
+    return problem or tracking
+
+
+async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Writer) -> None:
+    match action:
+        case Create(desired):
+            await _create(owner, desired, cluster, writer)
+        case Apply(obj, live):
+            await writer.apply(obj, live)
+        case Delete(live):
+            await writer.delete(live)
+        case SetAlias(alias):
+            if await cluster.alias(alias.tracking_uri, alias.model, alias.alias) != alias.version:
+                await writer.set_alias(alias)
+
+
+async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Writer) -> None:
+    obj = desired.object
+    live = await cluster.get(obj["apiVersion"], obj["kind"], obj["metadata"]["namespace"], name_of(obj))
+    if live is None:
+        await (writer.create(obj) if desired.once else writer.apply(obj, None))
+    elif not is_controlled_by(live, owner):
+        raise ChildConflict(
+            f"{obj['kind']} {name_of(obj)} exists and is not controlled by {owner['kind']} {name_of(owner)}: "
+            "delete or rename it."
+        )
+    elif needs_apply(desired, live):  # ours without our labels, so that no selector found it
+        await writer.apply(obj, live)
+
+
+def _with_status(obj: Object, status: dict[str, Any]) -> Object:
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {}, "status": status}
+
+
+def _changed(before: Sequence[Object], after: Sequence[Object]) -> Iterator[Object]:
+    """Conditions whose status or reason is new. Not having been measured yet is no news."""
+    known = {condition["type"]: (condition["status"], condition["reason"]) for condition in before}
+    for condition in after:
+        is_news = condition["type"] in known or condition["status"] != "Unknown"
+        if is_news and known.get(condition["type"]) != (condition["status"], condition["reason"]):
+            yield condition

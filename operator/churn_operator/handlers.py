@@ -1,0 +1,115 @@
+"""Which event wakes whom. Kopf watches; a handler here only puts keys on the queue."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import kopf
+
+from churn_operator.api.base import GROUP, VERSION
+from churn_operator.core.objects import MANAGED_BY, MANAGER, MODEL_LABEL, Key, Object, name_of
+
+OURS = ("churnmodels", "trainingruns", "driftmonitors")
+CHILDREN = (
+    ("batch", "v1", "jobs"),
+    ("", "v1", "pods"),
+    ("", "v1", "services"),
+    ("serving.kserve.io", "v1beta1", "inferenceservices"),
+)
+KINDS = frozenset({"ChurnModel", "TrainingRun", "DriftMonitor"})
+REQUEST_SECONDS = 30.0
+
+
+@dataclass
+class Index:
+    """Who waits for whom, as far as events told. It is lost with the process and rebuilt by the first listing."""
+
+    referrers: dict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    """By ChurnModel: its DriftMonitors and unfinished TrainingRuns."""
+    jobs: dict[tuple[str, str], Key] = field(default_factory=dict)
+    """By a Job's namespace and name: whose it is."""
+
+    def wakes(self, obj: Object, *, gone: bool) -> Iterator[Key]:
+        """The keys that an event on an object concerns."""
+        namespace, name, kind = obj["metadata"]["namespace"], name_of(obj), obj["kind"]
+        key = Key(kind, namespace, name)
+        if kind == "ChurnModel":
+            yield key
+            yield from sorted(self.referrers.get(key, ()))
+        elif kind in KINDS:
+            model = Key("ChurnModel", namespace, obj["spec"]["modelRef"]["name"])
+            waits = not gone and "finishedAt" not in obj.get("status", {})
+            (self.referrers[model].add if waits else self.referrers[model].discard)(key)
+            yield key
+            yield model
+        elif kind == "Pod":
+            yield from self._of_pod(obj)
+        elif (owner := _controller(obj)) is not None:
+            if kind == "Job":
+                self._remember_job(namespace, name, owner, gone=gone)
+            yield owner
+
+    def _of_pod(self, pod: Object) -> Iterator[Key]:
+        """A Job's pod wakes the Job's owner; a server's pod, which KServe gave our labels, its model."""
+        controller = _controller_reference(pod)
+        if controller is None:
+            return
+        namespace = pod["metadata"]["namespace"]
+        if controller["kind"] == "Job":
+            owner = self.jobs.get((namespace, controller["name"]))
+            if owner is not None:
+                yield owner
+        elif model := pod["metadata"].get("labels", {}).get(MODEL_LABEL):
+            yield Key("ChurnModel", namespace, model)
+
+    def _remember_job(self, namespace: str, name: str, owner: Key, *, gone: bool) -> None:
+        if gone:
+            self.jobs.pop((namespace, name), None)
+        else:
+            self.jobs[namespace, name] = owner
+
+
+def _controller_reference(obj: Object) -> Object | None:
+    return next((ref for ref in obj["metadata"].get("ownerReferences", ()) if ref.get("controller")), None)
+
+
+def _controller(obj: Object) -> Key | None:
+    ref = _controller_reference(obj)
+    if ref is None or ref["kind"] not in KINDS:
+        return None
+    return Key(ref["kind"], obj["metadata"]["namespace"], ref["name"])
+
+
+def registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
+    """Watches of the three kinds and of their children.
+
+    `on.event` alone: every other handler of Kopf's would write annotations or finalizers.
+    """
+    handlers = kopf.OperatorRegistry()
+    index = Index()
+
+    async def on_event(event: Any, **_: Any) -> None:
+        for key in index.wakes(event["object"], gone=event["type"] == "DELETED"):
+            wake(key)
+
+    async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+    kopf.on.login(registry=handlers)(login)
+    for plural in OURS:
+        kopf.on.event(GROUP, VERSION, plural, registry=handlers)(on_event)
+    for group, version, plural in CHILDREN:
+        kopf.on.event(group, version, plural, registry=handlers)(on_event)
+    return handlers
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Kopf as a watcher that writes nothing."""
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.networking.request_timeout = REQUEST_SECONDS
+    for group, _, plural in CHILDREN:
+        settings.watching.label_selectors[group, plural] = f"{MANAGED_BY}={MANAGER}"
+    return settings
