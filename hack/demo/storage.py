@@ -1,29 +1,21 @@
 """The demonstration's object store, as this machine reaches it.
 
-python hack/demo/storage.py prepare                     make the buckets; `churn` keeps every version
-python hack/demo/storage.py put FILE s3://bucket/key    put a file, print its version
+python -m hack.demo.storage prepare                     make the buckets; `churn` keeps every version
+python -m hack.demo.storage put FILE s3://bucket/key    put a file, print its version
 """
 
 import argparse
 import base64
-import json
-import os
-import subprocess
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
+from hack.demo.kube import kubectl_json
 
 NAMESPACE = "churn-neighbours"
 DATA = "churn"
 BUCKETS = (DATA, "models", "mlflow")
-
-
-def kubectl_json(*arguments: str) -> Any:
-    command = [os.environ.get("KUBECTL", "kubectl"), *arguments, "-o", "json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 class ObjectStore:

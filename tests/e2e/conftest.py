@@ -1,0 +1,87 @@
+"""One stack for all: the real cluster, an object store, MLflow, KServe, and the operator from its chart.
+
+The cluster is brought up by `make cluster images`; everything else is installed here, and left for a person to look at.
+"""
+
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hack.demo.kube import Kubectl
+from hack.demo.stage import REPOSITORY, Mlflow, Stage
+
+STORY = "tests/e2e/test_story.py"
+failed_chapters: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed and report.nodeid.startswith(STORY):
+        failed_chapters.append(report.nodeid.rpartition("::")[2])
+
+
+@pytest.fixture
+def told_so_far() -> None:
+    """A chapter that follows a failed one would only wait for what cannot come."""
+    if failed_chapters:
+        pytest.fail(f"the story broke off at {failed_chapters[0]}", pytrace=False)
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}", returncode=1)
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def cluster() -> None:
+    """The environment of `hack/cluster/cluster`, and the neighbours and the operator on it."""
+    for line in run("hack/cluster/cluster", "env").splitlines():
+        name, _, value = line.partition("=")
+        os.environ[name] = value
+    run("hack/cluster/cluster", "status")
+    run("hack/demo/install")
+    run("hack/install", "--values=hack/demo/values.yaml")
+
+
+@pytest.fixture
+def without_jobs_image(cluster: None) -> Iterator[None]:  # noqa: ARG001 - what it changes
+    """The operator, told to use an image that nobody has."""
+    run("hack/install", "--values=hack/demo/values.yaml", "--set=images.jobs.tag=nobody-has-this")
+    yield
+    run("hack/install", "--values=hack/demo/values.yaml")
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: None) -> Kubectl:  # noqa: ARG001 - what it brings up
+    """The operator's own namespace."""
+    return Kubectl("churn-system")
+
+
+@pytest.fixture(scope="session")
+def mlflow(cluster: None) -> Mlflow:  # noqa: ARG001 - what it brings up
+    return Mlflow()
+
+
+@pytest.fixture(scope="module")
+def stage(
+    cluster: None,  # noqa: ARG001 - what it brings up
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stage]:
+    """A namespace and a folder of this module's own; a name is never used twice, as MLflow remembers names."""
+    subject = Path(request.node.path).stem.removeprefix("test_").replace("_", "-")
+    namespace = f"churn-e2e-{subject}-{secrets.token_hex(2)}"
+    run("hack/demo/install", namespace)
+    stage = Stage(namespace=namespace, scratch=tmp_path_factory.mktemp("scratch"), folder=f"{namespace}/")
+    yield stage
+    stage.kubectl.run("delete", "namespace", namespace, "--wait=false")

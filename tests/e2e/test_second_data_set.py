@@ -1,0 +1,101 @@
+"""Ten lines on another data set, with MLflow away when they are applied and bad rows afterwards."""
+
+import pandas as pd
+import pytest
+import yaml
+from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
+from hack.demo.load import predict
+from hack.demo.stage import SAMPLES, Stage
+from hack.demo.storage import NAMESPACE as NEIGHBOURS
+
+MEMBERS = SAMPLES / "gym" / "gym.csv"
+
+
+@pytest.fixture(scope="module")
+def gym(stage: Stage) -> Stage:
+    stage.publish_file(MEMBERS, "gym.csv")
+    return stage
+
+
+def ready(stage: Stage, name: str) -> Object | None:
+    model = stage.kubectl.get("churnmodels", name)
+    return model if holds(model, "Ready") else None
+
+
+def member() -> Object:
+    rows = pd.read_csv(MEMBERS)
+    row: Object = yaml.safe_load(rows.drop(columns=["member", "cancelled"]).iloc[0].to_json())
+    return row
+
+
+def tracking_missed(stage: Stage) -> bool:
+    seen = [*stage.kubectl.list("churnmodels"), *stage.kubectl.list("trainingruns")]
+    reasons = [one["reason"] for thing in seen for one in thing.get("status", {}).get("conditions", [])]
+    held = [thing.get("status", {}).get("retraining", {}).get("heldBy") for thing in seen]
+    return "TrackingUnavailable" in [*reasons, *held]
+
+
+def test_without_mlflow_a_condition_says_so_and_the_model_goes_on_when_it_comes(gym: Stage) -> None:
+    neighbours = Kubectl(NEIGHBOURS)
+    neighbours.run("scale", "deployment/mlflow", "--replicas=0")
+    neighbours.run("wait", "--for=delete", "pod", "--selector=app=mlflow", "--timeout=60s")
+    try:
+        gym.kubectl.apply(gym.sample("gym/churnmodel.yaml"))
+        wait_until("TrackingUnavailable said", lambda: tracking_missed(gym), seconds=90, diagnose=gym.kubectl.diagnose)
+    finally:
+        neighbours.run("scale", "deployment/mlflow", "--replicas=1")
+        neighbours.run("rollout", "status", "deployment/mlflow", "--timeout=120s")
+    wait_until("ChurnModel gym Ready", lambda: ready(gym, "gym"), seconds=300, diagnose=gym.kubectl.diagnose)
+
+
+def test_ten_lines_serve_a_model_of_other_columns(gym: Stage) -> None:
+    model = wait_until("ChurnModel gym Ready", lambda: ready(gym, "gym"), seconds=10, diagnose=gym.kubectl.diagnose)
+    often = predict(gym.endpoint("gym"), member() | {"visits_last_month": 20, "fee_rise": 0})
+    never = predict(gym.endpoint("gym"), member() | {"visits_last_month": 0, "fee_rise": 5})
+    assert often["probability"] < 0.2
+    assert never["probability"] > 0.6
+    assert model["status"]["summary"]["metric"].startswith("average_precision=")
+
+
+def test_an_unknown_category_and_a_missing_value_are_scored(gym: Stage) -> None:
+    odd = member() | {"club": "Opened yesterday", "kilometres_to_club": None}
+    assert 0 <= predict(gym.endpoint("gym"), odd)["probability"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        pytest.param("monthly_fee", "cheap", id="text where a number belongs"),
+        pytest.param("visits_last_month", [1], id="a list where a number belongs"),
+    ],
+)
+def test_a_malformed_request_is_refused_and_the_field_is_named(gym: Stage, field: str, value: object) -> None:
+    with pytest.raises(OSError, match=rf"answered 400.*{field}"):
+        predict(gym.endpoint("gym"), member() | {field: value})
+
+
+def test_a_run_forced_by_hand_on_bad_data_fails_and_the_champion_serves_on(gym: Stage) -> None:
+    model = gym.kubectl.get("churnmodels", "gym") or {}
+    champion = model["status"]["summary"]["champion"]
+    number = model["status"]["lastRun"] + 1
+    gym.publish_table(pd.read_csv(MEMBERS).drop(columns="cancelled"), "gym.csv")
+    gym.kubectl.apply(
+        yaml.safe_dump(
+            {
+                "apiVersion": "churnops.dev/v1alpha1",
+                "kind": "TrainingRun",
+                "metadata": {"name": f"gym-{number}"},
+                "spec": {"modelRef": {"name": "gym"}, "reason": "The marketing team asked."},
+            }
+        )
+    )
+
+    def failed() -> Object | None:
+        run = gym.kubectl.get("trainingruns", f"gym-{number}")
+        return run if (run or {}).get("status", {}).get("phase") == "Failed" else None
+
+    run = wait_until(f"gym-{number} Failed", failed, seconds=180, diagnose=gym.kubectl.diagnose)
+    assert run["spec"]["trigger"] == "Manual"
+    assert condition(run, "Succeeded")["reason"] == "TargetMissing"
+    assert predict(gym.endpoint("gym"), member())["version"] == champion
+    assert ready(gym, "gym")

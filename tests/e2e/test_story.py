@@ -1,0 +1,297 @@
+"""The story that `make demo` tells, asserted chapter by chapter on the real cluster."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import pytest
+from hack.demo import world
+from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
+from hack.demo.load import Load, predict
+from hack.demo.stage import Mlflow, Stage, customer
+
+pytestmark = pytest.mark.usefixtures("told_so_far")
+T = TypeVar("T")
+
+
+@dataclass
+class Telco:
+    """The model of the story, and what its chapters remember."""
+
+    stage: Stage
+    revisions: dict[str, str] = field(default_factory=dict)
+    load: Load | None = None
+
+    @property
+    def kubectl(self) -> Kubectl:
+        return self.stage.kubectl
+
+    def model(self) -> Object | None:
+        return self.kubectl.get("churnmodels", "telco")
+
+    def run(self, number: int) -> Object | None:
+        return self.kubectl.get("trainingruns", f"telco-{number}")
+
+    def runs(self) -> list[str]:
+        return sorted(run["metadata"]["name"] for run in self.kubectl.list("trainingruns"))
+
+    def wait(self, what: str, look: Callable[[], T | None], seconds: float) -> T:
+        return wait_until(what, look, seconds=seconds, diagnose=self.kubectl.diagnose)
+
+    def wait_for_run(self, number: int, phase: str, seconds: float) -> Object:
+        def ended() -> Object | None:
+            run = self.run(number)
+            reached = (run or {}).get("status", {}).get("phase")
+            if reached in {"Accepted", "Rejected", "Failed"} and reached != phase:
+                pytest.fail(f"telco-{number} is {reached}, not {phase}\n{self.kubectl.diagnose()}")
+            return run if reached == phase else None
+
+        return self.wait(f"TrainingRun telco-{number} {phase}", ended, seconds)
+
+    def wait_for_champion(self, version: str, seconds: float) -> Object:
+        def serving() -> Object | None:
+            model = self.model()
+            summary = (model or {}).get("status", {}).get("summary", {})
+            return model if holds(model, "Ready") and summary.get("champion") == version else None
+
+        return self.wait(f"ChurnModel telco Ready with champion {version}", serving, seconds)
+
+
+@pytest.fixture(scope="module")
+def telco(stage: Stage) -> Telco:
+    return Telco(stage)
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    return pd.read_csv(world.TELCO)
+
+
+def kill_operator(operator: Kubectl) -> None:
+    operator.run("delete", "pod", "--selector=app.kubernetes.io/name=churn-operator", "--grace-period=0", "--force")
+
+
+@contextmanager
+def stopped(kubectl: Kubectl, server: str) -> Iterator[None]:
+    """Freeze the predictor's processes, which run on this machine: it answers nothing, and nobody is told."""
+    pods = kubectl.list("pods", f"serving.kserve.io/inferenceservice={server}")
+    uids = {pod["metadata"]["uid"] for pod in pods} | {pod["metadata"]["uid"].replace("-", "_") for pod in pods}
+    processes = [
+        int(group.parent.name)
+        for group in Path("/proc").glob("[0-9]*/cgroup")
+        if any(uid in group.read_text() for uid in uids) and b"predictor" in (group.parent / "cmdline").read_bytes()
+    ]
+    assert processes, f"no process of {server} on this machine"
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def tags(of: Object) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in of["tags"]}
+
+
+def test_1_applying_the_file_opens_a_run_that_shows_its_progress(telco: Telco) -> None:
+    telco.revisions["old"] = telco.stage.publish_file(world.TELCO, "telco.csv")
+    telco.stage.publish("baseline", "current.parquet")
+    telco.kubectl.apply(telco.stage.sample("telco/churnmodel.yaml"))
+
+    opened = telco.wait("TrainingRun telco-1", lambda: telco.run(1), 30)
+    assert opened["spec"]["trigger"] == "Initial"
+
+    def progressing() -> Object | None:
+        progress: Object = (telco.run(1) or {}).get("status", {}).get("progress", {})
+        return progress if 0 < progress.get("percent", 0) < 100 and progress.get("step") else None
+
+    assert telco.wait("progress between 0 and 100 percent", progressing, 90)["step"]
+    run = telco.wait_for_run(1, "Accepted", 180)
+    assert holds(run, "Succeeded")
+    assert run["status"]["version"] == "v1"
+    assert run["status"]["result"]["data"]["revision"] == f"version:{telco.revisions['old']}"
+
+
+def test_1_the_run_is_in_mlflow_with_its_data_and_its_lineage(telco: Telco, mlflow: Mlflow) -> None:
+    run = telco.wait_for_run(1, "Accepted", 10)
+    result = run["status"]["result"]
+    logged = mlflow.run(result["runId"])
+    assert {metric["key"]: metric["value"] for metric in logged["data"]["metrics"]}["roc_auc"] == pytest.approx(
+        result["metrics"]["roc_auc"]
+    )
+    assert logged["data"]["params"]
+    values = {**tags(logged["data"]), **{param["key"]: param["value"] for param in logged["data"]["params"]}}.values()
+    assert result["data"]["digest"] in values
+
+    version = next(
+        found
+        for found in mlflow.versions(f"{telco.stage.namespace}.telco")
+        if found["version"] == result["registryVersion"]
+    )
+    lineage = tags(version)
+    assert lineage["churnops.dev/run"] == "telco-1"
+    assert {result["data"]["digest"], result["data"]["revision"], "Initial"} <= set(lineage.values())
+
+
+def test_2_the_champion_answers_predictions_as_soon_as_the_model_is_ready(
+    telco: Telco, mlflow: Mlflow, rows: pd.DataFrame
+) -> None:
+    model = telco.wait_for_champion("v1", 120)
+    answer = predict(telco.stage.endpoint("telco"), customer(rows))
+    assert answer["version"] == "v1"
+    assert 0 <= answer["probability"] <= 1
+
+    assert holds(telco.kubectl.get("inferenceservices", "telco-v1"), "Ready")
+    assert model["status"]["traffic"] == [{"version": "v1", "percent": 100}]
+    registry_version = model["status"]["versions"][0]["registryVersion"]
+    registered = f"{telco.stage.namespace}.telco"
+    telco.wait(
+        "alias champion on the version that serves",
+        lambda: mlflow.alias(registered, "champion") == registry_version,
+        30,
+    )
+
+    table = telco.kubectl.run("get", "churn")
+    assert "churnmodel.churnops.dev/telco" in table
+    assert "trainingrun.churnops.dev/telco-1" in table
+    assert "driftmonitor.churnops.dev/telco" in table
+
+
+def test_2_ready_is_false_within_15_s_of_the_champions_failing(telco: Telco) -> None:
+    with stopped(telco.kubectl, "telco-v1"):
+        telco.wait("Ready False", lambda: condition(telco.model(), "Ready").get("status") == "False", 15)
+        assert condition(telco.model(), "Ready")["reason"] == "ChampionNotAnswering"
+    telco.wait_for_champion("v1", 60)
+
+
+def test_3_customers_as_they_were_raise_no_alarm(telco: Telco) -> None:
+    def judged() -> Object | None:
+        monitor = telco.kubectl.get("driftmonitors", "telco")
+        return monitor if (monitor or {}).get("status", {}).get("checks") else None
+
+    monitor = telco.wait("the first window compared", judged, 60)
+    assert condition(monitor, "WithinDriftLimits")["reason"] == "WithinLimits"
+
+
+def test_3_a_changed_world_is_an_alarm_that_names_the_columns(telco: Telco, mlflow: Mlflow) -> None:
+    telco.revisions["window"] = telco.stage.publish("current", "current.parquet")
+
+    def alarmed() -> Object | None:
+        monitor = telco.kubectl.get("driftmonitors", "telco")
+        return monitor if condition(monitor, "WithinDriftLimits").get("status") == "False" else None
+
+    monitor = telco.wait("WithinDriftLimits False", alarmed, 60)
+    alarm = condition(monitor, "WithinDriftLimits")
+    assert alarm["reason"] == "DriftDetected"
+    assert "monthly_charges" in alarm["message"]
+    assert "tenure" in alarm["message"]
+
+    link = monitor["status"]["links"]["report"]
+    run_id, path = link.partition("/runs/")[2].split("/artifacts/")
+    assert b"<html" in mlflow.artifact(run_id, path)[:2000].lower()
+
+
+def test_4_drift_waits_for_data_that_nobody_trained_on(telco: Telco) -> None:
+    def held() -> Object | None:
+        waiting: Object = (telco.model() or {}).get("status", {}).get("retraining", {})
+        return waiting if waiting.get("heldBy") == "NoNewData" else None
+
+    assert telco.wait("the retraining held by NoNewData", held, 60)["trigger"] == "Drift"
+    assert telco.runs() == ["telco-1"]
+
+
+def test_4_new_labels_open_a_run_that_carries_the_evidence(telco: Telco, operator: Kubectl) -> None:
+    telco.revisions["labelled"] = telco.stage.publish("labelled", "telco.csv")
+    run = telco.wait("TrainingRun telco-2", lambda: telco.run(2), 60)
+    kill_operator(operator)
+
+    assert run["spec"]["trigger"] == "Drift"
+    evidence = run["spec"]["evidence"]
+    assert evidence["monitor"] == "telco"
+    assert evidence["window"]["revision"] == f"version:{telco.revisions['window']}"
+    assert evidence["share"] >= 0.25
+    assert evidence["report"].startswith("http")
+
+
+def test_4_the_challenger_wins_and_takes_the_traffic_without_one_failed_request(
+    telco: Telco, operator: Kubectl, rows: pd.DataFrame
+) -> None:
+    with Load(telco.stage.endpoint("telco"), customer(rows)) as load:
+        run = telco.wait_for_run(2, "Accepted", 180)
+        kill_operator(operator)
+        telco.wait_for_champion("v2", 120)
+        telco.wait(
+            "telco-v1 and its pods gone after the guard time",
+            lambda: not telco.kubectl.list("pods", "serving.kserve.io/inferenceservice=telco-v1"),
+            120,
+        )
+        assert telco.kubectl.get("inferenceservices", "telco-v1") is None
+
+    assert run["status"]["result"]["data"]["revision"] == f"version:{telco.revisions['labelled']}"
+    verdicts = {verdict["name"]: verdict for verdict in run["status"]["verdicts"]}
+    assert verdicts["champion"]["verdict"] == "Passed"
+    comparison = run["status"]["result"]["comparisons"][0]
+    assert comparison["challenger"] > comparison["champion"]
+    assert comparison["lowerBound"] > 0
+
+    assert load.failures == [], load.summary()
+    assert load.versions == ["v1", "v2"], load.summary()
+    assert len(load.samples) > 1000
+
+
+def test_5_poisoned_data_is_rejected_with_gate_value_and_bound(telco: Telco) -> None:
+    telco.revisions["poisoned"] = telco.stage.publish("poisoned", "telco.csv")
+    telco.wait("TrainingRun telco-3", lambda: telco.run(3), 90)
+    run = telco.wait_for_run(3, "Rejected", 180)
+
+    refusal = condition(run, "GatesPassed")
+    assert refusal["status"] == "False"
+    assert "quality" in refusal["message"]
+    assert "0.8" in refusal["message"]
+    assert f"{run['status']['result']['metrics']['roc_auc']:.2f}" in refusal["message"]
+    assert holds(telco.model(), "Ready")
+    assert (telco.model() or {})["status"]["summary"]["champion"] == "v2"
+
+
+def test_6_an_inferenceservice_deleted_by_hand_is_back_in_seconds(telco: Telco) -> None:
+    before = telco.kubectl.get("inferenceservices", "telco-v2")
+    assert before is not None
+    telco.kubectl.delete("inferenceservices", "telco-v2", "--wait=false")
+
+    def back() -> bool:
+        now = telco.kubectl.get("inferenceservices", "telco-v2")
+        return now is not None and now["metadata"]["uid"] != before["metadata"]["uid"]
+
+    telco.wait("InferenceService telco-v2 again", back, 10)
+    telco.wait_for_champion("v2", 90)
+
+
+def test_6_nothing_retrains_twice_on_the_same_data(telco: Telco, operator: Kubectl) -> None:
+    kill_operator(operator)
+    operator.run("rollout", "status", "deployment/churn-operator", "--timeout=60s")
+    looks = {job["metadata"]["name"] for job in telco.kubectl.list("jobs", "churnops.dev/role=probe")}
+
+    def looked_again() -> bool:
+        finished = telco.kubectl.list("jobs", "churnops.dev/role=probe")
+        return any(job["metadata"]["name"] not in looks and job["status"].get("succeeded") for job in finished)
+
+    telco.wait("another look at the source", looked_again, 90)
+
+    runs = telco.kubectl.list("trainingruns")
+    read = [run["status"]["result"]["data"]["revision"] for run in runs]
+    assert telco.runs() == ["telco-1", "telco-2", "telco-3"]
+    assert sorted(read) == sorted(f"version:{telco.revisions[name]}" for name in ("old", "labelled", "poisoned"))
+
+
+def test_describe_of_each_kind_reads_like_an_explanation(telco: Telco) -> None:
+    for kind in ("churnmodel/telco", "trainingrun/telco-2", "trainingrun/telco-3", "driftmonitor/telco"):
+        told = telco.kubectl.run("describe", kind)
+        assert "Message:" in told
+        assert "Reason:" in told
