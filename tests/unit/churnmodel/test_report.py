@@ -1,0 +1,220 @@
+"""What a ChurnModel's status says."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from support.kinds import (
+    NOW,
+    make_monitor,
+    make_run,
+    make_server,
+    make_spec,
+    make_version,
+    model_world,
+    serving_world,
+)
+
+from churn_operator.api.churnmodel import ChurnModelStatus, VersionState
+from churn_operator.api.trainingrun import RunPhase
+from churn_operator.churnmodel.decide import decide
+from churn_operator.churnmodel.observe import ChurnModelWorld
+from churn_operator.churnmodel.report import report
+from churn_operator.core import clock
+from churn_operator.core.job import Finished
+from churn_operator.core.objects import Violation
+
+REFUSED = Violation("Refused", "quota exceeded")
+ROLLING = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=1)))
+LATE = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=11)))
+RUNS = (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted))
+
+
+def status_of(world: ChurnModelWorld, problem: Violation | None = None) -> ChurnModelStatus:
+    return report(world, decide(world, NOW), problem, NOW)
+
+
+def said(world: ChurnModelWorld, type_: str, problem: Violation | None = None) -> str:
+    condition = status_of(world, problem).condition(type_)
+    assert condition is not None
+    return f"{condition.status} {condition.reason}"
+
+
+def rolling(*servers: Any, **fields: Any) -> ChurnModelWorld:
+    return serving_world(
+        **({"status": {"versions": [ROLLING, make_version(1)]}, "runs": RUNS, "servers": servers} | fields)
+    )
+
+
+def first(*servers: Any) -> ChurnModelWorld:
+    return model_world(status={"versions": [ROLLING]}, runs=RUNS, servers=servers)
+
+
+@pytest.mark.parametrize(
+    ("world", "problem", "expected"),
+    [
+        pytest.param(serving_world(), None, "True ChampionServing", id="the champion answers"),
+        pytest.param(
+            serving_world(servers=(make_server(1, ok=False),)), None, "False ChampionNotAnswering", id="it does not"
+        ),
+        pytest.param(
+            serving_world(servers=(make_server(1, ready=False, ok=None),)), None,
+            "False ChampionNotAnswering", id="it was not asked",
+        ),
+        pytest.param(serving_world(servers=()), None, "False ChampionNotAnswering", id="its server is gone"),
+        pytest.param(
+            serving_world(servers=(make_server(1, ready=False),)), None,
+            "True ChampionServing", id="a new pod that fails does not matter while an old one answers",
+        ),
+        pytest.param(serving_world(target=None), None, "False RollingOut", id="no Service points at it yet"),
+        pytest.param(serving_world(), REFUSED, "False Refused", id="the API server refuses a write"),
+        pytest.param(serving_world(kserve_missing=True), None, "False KServeMissing", id="KServe was removed"),
+        pytest.param(model_world(kserve_missing=True), None, "False KServeMissing", id="KServe was never there"),
+        pytest.param(model_world(), None, "False NoChampion", id="nothing was trained yet"),
+        pytest.param(model_world(), REFUSED, "False Refused", id="the first run is refused"),
+        pytest.param(first(), None, "False RollingOut", id="the first version is being made"),
+        pytest.param(first(make_server(2, ready=False, ok=None)), None, "False RollingOut", id="or starting"),
+        pytest.param(rolling(make_server(1)), None, "True ChampionServing", id="whatever a challenger does"),
+    ],
+)  # fmt: skip
+def test_ready_means_that_the_champion_answers(world: Any, problem: Violation | None, expected: str) -> None:
+    assert said(world, "Ready", problem) == expected
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        pytest.param(model_world(), "Unknown TrainingInProgress", id="a run is opened"),
+        pytest.param(model_world(make_spec(suspend=True)), "Unknown Suspended", id="none may be"),
+        pytest.param(model_world(tracking_problem="timeout"), "Unknown TrackingUnavailable", id="none can be"),
+        pytest.param(serving_world(runs=()), "Unknown Waiting", id="the runs were deleted"),
+        pytest.param(serving_world(), "True RunAccepted", id="the last was accepted"),
+        pytest.param(serving_world(runs=(make_run(2, RunPhase.Rejected),)), "False RunRejected", id="rejected"),
+        pytest.param(serving_world(runs=(make_run(2, RunPhase.Failed),)), "False RunFailed", id="failed"),
+        pytest.param(
+            serving_world(runs=(make_run(2, RunPhase.Running),)), "Unknown TrainingInProgress", id="it is under way"
+        ),
+    ],
+)
+def test_trained_tells_what_the_last_run_came_to(world: Any, expected: str) -> None:
+    assert said(world, "Trained") == expected
+
+
+def test_a_retraining_that_waits_is_told_with_its_reason() -> None:
+    status = status_of(serving_world(monitors=(make_monitor(),)))
+    trained, within = status.condition("Trained"), status.condition("WithinDriftLimits")
+    assert status.retraining is not None
+    assert (status.retraining.trigger, status.retraining.held_by) == ("Drift", "ProbingData")
+    assert trained is not None
+    assert trained.message.endswith("Another run (Drift) waits: The state of the source is being looked up.")
+    assert within is not None
+    assert within.message.endswith("Retraining waits: The state of the source is being looked up.")
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        pytest.param(model_world(), "Unknown NothingToRollOut", id="there is no version"),
+        pytest.param(rolling(), "Unknown RollingOut", id="one is starting"),
+        pytest.param(rolling(make_server(2)), "True RolloutComplete", id="it answered"),
+        pytest.param(
+            rolling(make_server(2, ok=False), status={"versions": [LATE, make_version(1)]}),
+            "False RolledBack", id="it was given up",
+        ),
+    ],
+)  # fmt: skip
+def test_rollout_healthy_tells_whether_traffic_is_where_it_should_be(world: Any, expected: str) -> None:
+    assert said(world, "RolloutHealthy") == expected
+
+
+@pytest.mark.parametrize(
+    ("monitors", "expected"),
+    [
+        pytest.param((), "Unknown NotMonitored", id="nobody looks"),
+        pytest.param((make_monitor(version="v0"),), "Unknown NoWindow", id="nobody looked at this champion"),
+        pytest.param((make_monitor(within="True"),), "True WithinLimits", id="all is well"),
+        pytest.param((make_monitor(within="True"), make_monitor()), "False DriftDetected", id="bad news goes first"),
+    ],
+)
+def test_the_monitors_verdict_is_repeated(monitors: Any, expected: str) -> None:
+    assert said(serving_world(monitors=monitors), "WithinDriftLimits") == expected
+
+
+@pytest.mark.parametrize(
+    ("world", "phase"),
+    [
+        pytest.param(model_world(), "Training", id="training first"),
+        pytest.param(model_world(runs=(make_run(1, RunPhase.Running),)), "Training", id="while the run is under way"),
+        pytest.param(first(), "RollingOut", id="then rolling out"),
+        pytest.param(serving_world(), "Serving", id="then serving"),
+        pytest.param(serving_world(servers=()), "Degraded", id="degraded when it does not answer"),
+        pytest.param(serving_world(make_spec(suspend=True)), "Suspended", id="suspended when asked to be"),
+        pytest.param(model_world(tracking_problem="timeout"), "Pending", id="pending when nothing can start"),
+        pytest.param(
+            model_world(runs=(make_run(1, RunPhase.Failed, reason="OneClass"),)), "Failed", id="failed without a model"
+        ),
+        pytest.param(
+            serving_world(runs=(make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Failed))),
+            "Serving",
+            id="a failed challenger does not touch what serves",
+        ),
+    ],
+)
+def test_the_phase_is_one_word(world: Any, phase: str) -> None:
+    assert status_of(world).phase == phase
+
+
+def test_traffic_is_what_was_read_back_not_what_is_wanted() -> None:
+    status = status_of(rolling(make_server(1), make_server(2)))
+    assert [(share.version, share.percent) for share in status.traffic] == [("v1", 100)]
+    assert (status.summary.champion, status.summary.traffic) == ("v2", "v1=100%")
+    ready = status.condition("Ready")
+    assert ready is not None
+    assert ready.status == "False"
+
+
+def test_the_columns_show_metric_and_drift() -> None:
+    summary = status_of(serving_world(monitors=(make_monitor(), make_monitor(share="0.10")))).summary
+    assert (summary.metric, summary.drift) == ("roc_auc=0.8400", "0.40")
+
+
+def test_links_open_from_the_desk() -> None:
+    settings = serving_world().settings.model_copy(update={"tracking_ui": "https://mlflow.example"})
+    links = status_of(serving_world(settings=settings)).links
+    assert links is not None
+    assert links.endpoint == "http://telco.team.svc/v1/models/telco:predict"
+    assert links.registered_model == "https://mlflow.example/#/models/team.telco"
+
+
+@pytest.mark.parametrize(
+    ("last", "probe", "expected"),
+    [
+        pytest.param(None, None, None, id="nothing was probed"),
+        pytest.param("version:1", None, ("version:1", "2026-11-21T09:00:00Z"), id="the last answer stays"),
+        pytest.param("version:1", "version:1", ("version:1", "2026-11-21T09:00:00Z"), id="so does its time"),
+        pytest.param(
+            "version:1", "version:2", ("version:2", "2026-11-21T12:00:00Z"), id="until another state is found"
+        ),
+    ],
+)
+def test_the_state_of_the_source_is_written_when_it_changes(
+    last: str | None, probe: str | None, expected: tuple[str, str] | None
+) -> None:
+    status: dict[str, Any] = {"versions": [make_version(1)]}
+    if last is not None:
+        status["data"] = {"revision": last, "since": "2026-11-21T09:00:00Z"}
+    fields = {"probe": Finished(f'{{"outcome": "Probed", "revision": "{probe}"}}')} if probe else {}
+    data = status_of(serving_world(status=status, **fields)).data
+    assert (data and (data.revision, data.since)) == expected
+
+
+def test_a_second_look_at_the_same_world_reports_the_same() -> None:
+    world = serving_world(monitors=(make_monitor(within="True"),))
+    once = status_of(world)
+    again = report(
+        serving_world(status=once.to_dict(), monitors=(make_monitor(within="True"),)),
+        decide(world, NOW),
+        None,
+        NOW + timedelta(hours=1),
+    )
+    assert again == once

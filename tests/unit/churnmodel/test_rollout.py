@@ -1,0 +1,204 @@
+"""Which version serves."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from support.kinds import (
+    NOW,
+    make_monitor,
+    make_run,
+    make_server,
+    make_spec,
+    make_version,
+    model_world,
+    serving_world,
+)
+
+from churn_operator.api.churnmodel import ServedVersion, VersionState
+from churn_operator.api.trainingrun import RunPhase
+from churn_operator.churnmodel.build import build
+from churn_operator.churnmodel.decide import GiveUp, Promote, Start, Stay, _version, decide, decide_rollout
+from churn_operator.core import clock
+from churn_operator.core.job import Finished
+from churn_operator.core.objects import Alias, Desired
+
+ROLLING = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=1)))
+LATE = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=11)))
+RUNS = (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted))
+
+
+def rolling(version: ServedVersion = ROLLING, *servers: Any, **fields: Any) -> Any:
+    status = {"versions": [version, make_version(1)]}
+    return serving_world(status=status, runs=RUNS, servers=(make_server(1), *servers), **fields)
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        pytest.param(model_world(), Stay, id="nothing accepted, nothing to do"),
+        pytest.param(model_world(runs=RUNS[:1]), Start, id="an accepted run gets a server"),
+        pytest.param(model_world(make_spec(suspend=True), runs=RUNS[:1]), Stay, id="not while suspended"),
+        pytest.param(serving_world(runs=RUNS), Start, id="a newer one gets a server beside the champion"),
+        pytest.param(
+            serving_world(status={"versions": [make_version(3)]}, runs=RUNS), Stay, id="an older one than it does not"
+        ),
+        pytest.param(rolling(), Stay, id="a version waits for its server"),
+        pytest.param(rolling(ROLLING, make_server(2, ready=False, ok=None)), Stay, id="until it is ready"),
+        pytest.param(rolling(ROLLING, make_server(2, ok=False)), Stay, id="and answers as expected"),
+        pytest.param(rolling(ROLLING, make_server(2)), Promote, id="then it takes the traffic"),
+        pytest.param(rolling(LATE, make_server(2)), Promote, id="however late"),
+        pytest.param(rolling(LATE, make_server(2, ok=False)), GiveUp, id="one that never answers is given up"),
+        pytest.param(rolling(LATE, make_server(2, ready=False, ok=None)), GiveUp, id="or never gets ready"),
+        pytest.param(rolling(LATE), GiveUp, id="or never gets a server"),
+        pytest.param(rolling(LATE, kserve_missing=True), Stay, id="but not for want of KServe"),
+    ],
+)
+def test_each_state_of_a_rollout_has_one_step(world: Any, expected: type) -> None:
+    assert isinstance(decide_rollout(world, NOW).step, expected)
+
+
+def states(world: Any) -> dict[str, str]:
+    return {version.version: version.state for version in decide_rollout(world, NOW).versions}
+
+
+def test_a_promotion_retires_the_champion() -> None:
+    assert states(rolling(ROLLING, make_server(2))) == {"v2": "Champion", "v1": "Retired"}
+
+
+def test_a_promotion_leaves_older_versions_alone() -> None:
+    status = {"versions": [ROLLING, make_version(1), make_version(0, VersionState.RolledBack)]}
+    world = serving_world(status=status, runs=RUNS, servers=(make_server(1), make_server(2)))
+    assert states(world) == {"v2": "Champion", "v1": "Retired", "v0": "RolledBack"}
+
+
+def test_giving_up_leaves_the_champion() -> None:
+    assert states(rolling(LATE, make_server(2, ok=False))) == {"v2": "RolledBack", "v1": "Champion"}
+
+
+def test_what_was_last_heard_of_a_version_that_is_given_up_is_told() -> None:
+    (given_up, _) = decide_rollout(rolling(LATE, make_server(2, ok=False)), NOW).versions
+    assert given_up.reason == "v2 was not ready after 10m: connection refused"
+
+
+def test_an_accepted_run_becomes_a_version_with_the_images_of_the_day() -> None:
+    (version,) = decide_rollout(model_world(runs=RUNS[:1]), NOW).versions
+    assert (version.version, version.run, version.registry_version) == ("v1", "telco-1", "1")
+    assert (version.image, version.fetch_image, version.metric) == ("predictor:1", "jobs:1", "roc_auc=0.8400")
+
+
+def test_the_list_of_versions_is_bounded_and_keeps_the_champion() -> None:
+    old = [make_version(number, VersionState.RolledBack) for number in range(11, 2, -1)] + [make_version(1)]
+    world = serving_world(status={"versions": old}, runs=(make_run(12, RunPhase.Accepted),))
+    versions = decide_rollout(world, NOW).versions
+    assert len(versions) == 10
+    assert [v.version for v in versions if v.state is VersionState.Champion] == ["v1"]
+    assert versions[0].version == "v12"
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [
+        pytest.param(timedelta(minutes=59), ["v2", "v1"], id="the version before stays warm for the guard time"),
+        pytest.param(timedelta(minutes=60), ["v2"], id="and then goes"),
+    ],
+)
+def test_the_guard_time(age: timedelta, expected: list[str]) -> None:
+    retired = make_version(1, VersionState.Retired, since=clock.stamp(NOW - age))
+    world = serving_world(status={"versions": [make_version(2), retired]}, runs=RUNS)
+    assert [version.version for version in decide_rollout(world, NOW).served] == expected
+
+
+def objects(world: Any) -> dict[tuple[str, str], Any]:
+    built = build(world, decide(world, NOW))
+    return {(d.object["kind"], d.object["metadata"]["name"]): d.object for d in built if isinstance(d, Desired)}
+
+
+def test_the_service_moves_with_the_champion_and_nothing_else() -> None:
+    before, after = objects(rolling()), objects(rolling(ROLLING, make_server(2)))
+    selector = ("spec", "selector", "serving.kserve.io/inferenceservice")
+    service = [before["Service", "telco"], after["Service", "telco"]]
+    assert [s[selector[0]][selector[1]][selector[2]] for s in service] == ["telco-v1", "telco-v2"]
+    assert before.keys() == after.keys()
+    assert before["InferenceService", "telco-v1"] == after["InferenceService", "telco-v1"]
+
+
+def test_the_alias_follows_the_champion() -> None:
+    world = rolling(ROLLING, make_server(2))
+    aliases = [desired for desired in build(world, decide(world, NOW)) if isinstance(desired, Alias)]
+    assert aliases == [Alias("http://mlflow:5000", "team.telco", "champion", "2")]
+
+
+def test_a_server_is_not_changed_by_an_upgrade_of_the_operator() -> None:
+    newer = model_world().settings.model_copy(update={"predictor_image": "predictor:2", "jobs_image": "jobs:2"})
+    server = ("InferenceService", "telco-v1")
+    assert objects(serving_world())[server] == objects(serving_world(settings=newer))[server]
+
+
+def test_a_server_holds_no_token_and_its_container_no_credentials() -> None:
+    predictor = objects(serving_world())["InferenceService", "telco-v1"]["spec"]["predictor"]
+    assert predictor["automountServiceAccountToken"] is False
+    assert "envFrom" not in predictor["containers"][0]
+
+
+def test_replicas_resources_and_the_storage_secret_follow_the_spec() -> None:
+    spec = make_spec(serving={"replicas": 3}, storage={"secretRef": {"name": "mine"}})
+    predictor = objects(serving_world(spec))["InferenceService", "telco-v1"]["spec"]["predictor"]
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (3, 3)
+    assert predictor["initContainers"][0]["envFrom"] == [{"secretRef": {"name": "mine"}}]
+
+
+def test_without_kserve_everything_else_is_still_made() -> None:
+    spec = make_spec(monitoring={"current": {"source": {"uri": "s3://churn/current.csv"}}})
+    kinds = {kind for kind, _ in objects(serving_world(spec, kserve_missing=True))}
+    assert kinds == {"Service", "DriftMonitor"}
+
+
+def test_a_wanted_run_and_a_probe_are_made() -> None:
+    found = '{"outcome": "Probed", "revision": "version:2"}'
+    made = objects(serving_world(monitors=(make_monitor(),), probe=Finished(found)))
+    slot = serving_world().probe_slot
+    assert made["TrainingRun", "telco-2"]["spec"]["trigger"] == "Drift"
+    assert made["TrainingRun", "telco-2"]["spec"]["evidence"]["monitor"] == "telco"
+    assert ("Job", f"telco-probe-{slot}") in made
+
+
+def test_a_first_model_has_only_its_run() -> None:
+    assert set(objects(model_world())) == {("TrainingRun", "telco-1")}
+
+
+@pytest.mark.parametrize(
+    ("world", "seconds"),
+    [
+        pytest.param(model_world(), 2, id="soon after opening a run"),
+        pytest.param(model_world(make_spec(suspend=True)), 60, id="once a minute when nothing is due"),
+        pytest.param(serving_world(), 5, id="as often as a champion is asked"),
+        pytest.param(
+            serving_world(make_spec(retraining={"triggers": ["NewData"], "probeInterval": "1s"})),
+            1,
+            id="at the next probe",
+        ),
+        pytest.param(
+            serving_world(
+                status={
+                    "versions": [
+                        make_version(2),
+                        make_version(
+                            1, VersionState.Retired, since=clock.stamp(NOW - timedelta(minutes=59, seconds=57))
+                        ),
+                    ]
+                },
+                runs=RUNS,
+            ),
+            3,
+            id="at the end of a guard time",
+        ),
+    ],
+)
+def test_the_next_look_comes_when_something_is_due(world: Any, seconds: int) -> None:
+    assert decide(world, NOW).wake == timedelta(seconds=seconds)
+
+
+def test_an_accepted_run_without_a_result_is_an_error() -> None:
+    with pytest.raises(ValueError, match="telco-1 was accepted without a result"):
+        _version(model_world(), make_run(1, RunPhase.Rejected), NOW)
