@@ -1,0 +1,249 @@
+"""Tells the story of one model as it happens, with times. Ends by itself.
+
+python -m hack.demo.story
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+from hack.demo import world
+from hack.demo.kube import NotReached, Object, condition, holds, wait_until
+from hack.demo.load import Load, predict
+from hack.demo.stage import Mlflow, Stage, customer
+
+NAMESPACE = "churn-demo"
+FINAL = ("Accepted", "Rejected", "Failed")
+T = TypeVar("T")
+
+
+@dataclass
+class Teller:
+    """Prints what happens and when; remembers how long things took."""
+
+    stage: Stage
+    begin: float = field(default_factory=time.monotonic)
+    figures: list[tuple[str, float]] = field(default_factory=list)
+
+    def chapter(self, title: str) -> None:
+        print(f"\n{self._clock()}  == {title}")
+
+    def say(self, text: str) -> None:
+        print(f"{self._clock()}  {text}", flush=True)
+
+    def show(self, *command: str) -> None:
+        """What a person would see who typed this."""
+        print(f"\n        $ kubectl -n {NAMESPACE} {' '.join(command)}")
+        for line in self.stage.kubectl.run(*command).splitlines():
+            print(f"        {line}")
+        print(flush=True)
+
+    def wait(self, what: str, look: Callable[[], T | None], seconds: float = 180) -> T:
+        return wait_until(what, look, seconds=seconds, diagnose=self.stage.kubectl.diagnose)
+
+    def measure(self, what: str, since: float) -> None:
+        self.figures.append((what, time.monotonic() - since))
+
+    def _clock(self) -> str:
+        seconds = int(time.monotonic() - self.begin)
+        return f"{seconds // 60:3d}:{seconds % 60:02d}"
+
+
+class Demo:
+    """The chapters, in order."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.kubectl = stage.kubectl
+        self.tell = Teller(stage)
+        self.mlflow = Mlflow()
+        self.rows = pd.read_csv(world.TELCO)
+
+    def play(self) -> None:
+        self.first_model()
+        alarm = self.world_changes()
+        self.challenger(alarm)
+        self.poison()
+        self.accident()
+        self.what_next()
+
+    def first_model(self) -> None:
+        tell = self.tell
+        tell.chapter("1. One file in")
+        self.stage.publish_file(world.TELCO, "telco.csv")
+        self.stage.publish("baseline", "current.parquet")
+        tell.say(f"{len(self.rows)} customers are in the object store, at {self.stage.uri('telco.csv')}.")
+        self.kubectl.apply(self.stage.sample("telco/churnmodel.yaml"))
+        applied = time.monotonic()
+        tell.say("kubectl apply -f samples/telco/churnmodel.yaml")
+        self._follow(1)
+        self._say_condition(self._run(1), "GatesPassed")
+        tell.chapter("2. A served model out")
+        model = self._champion("v1")
+        tell.measure("kubectl apply to the first champion's answer", applied)
+        tell.say(f"telco-v1 serves: {condition(model, 'Ready')['message']}")
+        answer = predict(self.stage.endpoint("telco"), customer(self.rows))
+        tell.say(f"POST {self.stage.endpoint('telco')} answers {answer}")
+        alias = self.mlflow.alias(f"{NAMESPACE}.telco", "champion")
+        tell.say(f"In MLflow, alias champion of {NAMESPACE}.telco points at version {alias}.")
+        tell.show("get", "churn")
+
+    def world_changes(self) -> float:
+        tell = self.tell
+        tell.chapter("3. The world changes")
+        tell.wait("the first window compared", self._judged)
+        self._say_condition(self._monitor(), "WithinDriftLimits")
+        self.stage.publish("current", "current.parquet")
+        landed = time.monotonic()
+        tell.say(
+            f"Fibre now costs {world.FIBRE_RISE - 1:.0%} more, and a campaign brought {world.CAMPAIGN_SHARE:.0%} of "
+            f"today's customers, month to month. A window of {world.CURRENT_ROWS} of them arrives."
+        )
+        monitor = tell.wait("WithinDriftLimits False", self._alarmed)
+        alarm = time.monotonic()
+        tell.measure("drifted window lands to alarm", landed)
+        self._say_condition(monitor, "WithinDriftLimits")
+        tell.say(f"Evidently's report: {monitor['status']['links']['report']}")
+        return alarm
+
+    def challenger(self, alarm: float) -> None:
+        tell = self.tell
+        tell.chapter("4. A challenger wins")
+        self.stage.publish("labelled", "telco.csv")
+        tell.say(f"The labels of {world.LABELLED_ROWS} of today's customers arrive: a new state of the training data.")
+        with Load(self.stage.endpoint("telco"), customer(self.rows)) as load:
+            tell.wait("TrainingRun telco-2", lambda: self._run(2))
+            tell.say("50 predictions a second go to the stable Service from now on.")
+            run = self._follow(2)
+            for verdict in run["status"]["verdicts"]:
+                tell.say(f"gate {verdict['name']}: {verdict['verdict']}. {verdict['message']}")
+            self._champion("v2")
+            tell.measure("alarm to the new champion serving", alarm)
+            tell.say("telco-v2 has the traffic; telco-v1 stays warm for its guard time of 30 s.")
+            tell.show("get", "chm,trun")
+            tell.wait("telco-v1 gone", lambda: self.kubectl.get("inferenceservices", "telco-v1") is None)
+        tell.say(f"telco-v1 is gone. {load.summary()}.")
+        if load.failures:
+            raise NotReached(f"a request failed: {load.failures[0]}")
+
+    def poison(self) -> None:
+        tell = self.tell
+        tell.chapter("5. Poison is refused")
+        self.stage.publish("poisoned", "telco.csv")
+        tell.say("An accident: a state of the training data arrives whose labels are shuffled.")
+        tell.wait("TrainingRun telco-3", lambda: self._run(3))
+        run = self._follow(3)
+        if run["status"]["phase"] != "Rejected":
+            raise NotReached(f"telco-3 is {run['status']['phase']}, not Rejected")
+        self._say_condition(run, "GatesPassed")
+        answer = predict(self.stage.endpoint("telco"), customer(self.rows))
+        tell.say(f"The champion is untouched: {answer}")
+
+    def accident(self) -> None:
+        tell = self.tell
+        tell.chapter("6. What somebody deletes comes back")
+        before = (self.kubectl.get("inferenceservices", "telco-v2") or {})["metadata"]["uid"]
+        self.kubectl.delete("inferenceservices", "telco-v2", "--wait=false")
+        deleted = time.monotonic()
+        tell.say("kubectl delete inferenceservice telco-v2")
+        tell.wait("another InferenceService telco-v2", lambda: self._replaced(before))
+        tell.measure("InferenceService deleted by hand to its return", deleted)
+        tell.say("It is back.")
+        operator = ("-n", "churn-system", "delete", "pod", "-l", "app.kubernetes.io/name=churn-operator")
+        self.kubectl.run(*operator, "--grace-period=0", "--force")
+        tell.say("The operator is killed as well.")
+        self._champion("v2")
+        tell.measure("the same to its first answer", deleted)
+        runs = sorted(run["metadata"]["name"] for run in self.kubectl.list("trainingruns"))
+        tell.say(f"telco-v2 answers again. Nothing was trained twice: the runs are {', '.join(runs)}.")
+        tell.show("get", "churn")
+
+    def what_next(self) -> None:
+        self.tell.chapter("What was measured")
+        for what, seconds in self.tell.figures:
+            print(f"        {seconds:6.1f} s  {what}")
+        kubectl = "kubectl" if shutil.which("kubectl") else f"alias kubectl={self.kubectl.program}"
+        print(f"""
+        Look at it:
+          export KUBECONFIG={os.environ.get("KUBECONFIG", "")}  {"" if kubectl == "kubectl" else kubectl}
+          kubectl config set-context --current --namespace {NAMESPACE}
+          kubectl describe chm telco                      why this version serves
+          kubectl describe trun telco-3                   why that run was rejected
+          kubectl get dmon telco -o yaml                  each column's drift
+          {self.mlflow.url}                               MLflow: runs, models, reports
+        Try next:
+          kubectl explain churnmodel.spec --recursive
+          kubectl patch chm telco --type merge -p '{{"spec": {{"serving": {{"replicas": 2}}}}}}'
+          kubectl apply -f samples/gym/churnmodel.yaml    after: python -m hack.demo.storage put samples/gym/gym.csv s3://churn/gym.csv
+          make demo-clean                                 leaves nothing
+""")
+
+    def _run(self, number: int) -> Object | None:
+        return self.kubectl.get("trainingruns", f"telco-{number}")
+
+    def _monitor(self) -> Object | None:
+        return self.kubectl.get("driftmonitors", "telco")
+
+    def _judged(self) -> bool:
+        return bool((self._monitor() or {}).get("status", {}).get("checks"))
+
+    def _alarmed(self) -> Object | None:
+        monitor = self._monitor()
+        return monitor if condition(monitor, "WithinDriftLimits").get("status") == "False" else None
+
+    def _replaced(self, uid: str) -> bool:
+        found = self.kubectl.get("inferenceservices", "telco-v2")
+        return found is not None and found["metadata"]["uid"] != uid
+
+    def _champion(self, version: str) -> Object:
+        def serving() -> Object | None:
+            model = self.kubectl.get("churnmodels", "telco")
+            champion = (model or {}).get("status", {}).get("summary", {}).get("champion")
+            return model if champion == version and holds(model, "Ready") else None
+
+        return self.tell.wait(f"champion {version} Ready", serving)
+
+    def _say_condition(self, thing: Object | None, kind: str) -> None:
+        said = condition(thing, kind)
+        self.tell.say(f"{kind} is {said['status']}, {said['reason']}: {said['message']}")
+
+    def _follow(self, number: int) -> Object:
+        """Print the run's opening and its progress until it has ended."""
+        run = self.tell.wait(f"TrainingRun telco-{number}", lambda: self._run(number))
+        spec = run["spec"]
+        self.tell.say(f"TrainingRun telco-{number} opens, trigger {spec['trigger']}: {spec.get('reason', '')}")
+        told = ""
+
+        def ended() -> Object | None:
+            nonlocal told
+            status = (self._run(number) or {}).get("status", {})
+            progress = status.get("progress", {})
+            line = (
+                f"telco-{number}  {status.get('phase', '')}  {progress.get('percent', 0)} %  {progress.get('step', '')}"
+            )
+            line += f"  metric {progress['metric']:.4f}" if "metric" in progress else ""
+            if line != told:
+                self.tell.say(line)
+                told = line
+            return {"status": status} if status.get("phase") in FINAL else None
+
+        return self.tell.wait(f"the end of telco-{number}", ended, 300)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            Demo(Stage(namespace=NAMESPACE, scratch=Path(scratch))).play()
+        except NotReached as broken:
+            sys.exit(str(broken))
+
+
+if __name__ == "__main__":
+    main()
