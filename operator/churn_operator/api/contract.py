@@ -20,6 +20,8 @@ PROBABILITIES = "probabilities"
 """Name of the ONNX output."""
 MISSING = ""
 """What stands for a missing category; a missing number is NaN."""
+MISSING_WORDS = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL"})
+"""Text that means a missing value, in a table and in a request alike. "None" is none: tables use it as a category."""
 MAX_CATEGORIES = 1000
 """A column of text with more is refused."""
 FLOAT32_MAX = 3.4028234663852886e38
@@ -78,6 +80,8 @@ class Manifest(Model):
     """The target's value that means churn."""
     features: tuple[Column, ...]
     """The names of the contract's features, in its order."""
+    split_by: tuple[Column, ...]
+    """The columns whose hash decides which rows no model is trained on."""
     files: dict[str, Digest]
     """SHA-256 of every other file of the folder, by name."""
 
@@ -94,7 +98,7 @@ def as_number(value: object) -> float:
         case bool() | int() | float():
             number = float(value)
         case str():
-            number = float(value) if value.strip() else math.nan
+            number = float(value) if as_category(value) != MISSING else math.nan
         case _:
             raise ValueError("must be a number")
     if math.isinf(number) or abs(number) > FLOAT32_MAX:
@@ -112,6 +116,7 @@ def as_category(value: object) -> str:
         case None:
             return MISSING
         case str():
-            return value.strip()
+            text = value.strip()
+            return MISSING if text in MISSING_WORDS else text
         case _:
             raise ValueError("must be text")

@@ -185,7 +185,7 @@ class ColumnTests(Model):
 
     numerical: Literal["wasserstein", "psi", "kl_div", "jensenshannon"] = "wasserstein"
     """For numbers: a normed distance, or a divergence of histograms."""
-    categorical: Literal["jensenshannon", "psi", "kl_div", "TVD"] = "jensenshannon"
+    categorical: Literal["jensenshannon", "psi", "kl_div"] = "jensenshannon"
     """For categories."""
     threshold: Annotated[float, Field(gt=0, le=10)] = 0.1
     """A column has drifted when its distance is at least this."""

@@ -1,0 +1,1 @@
+"""What runs in Jobs: `python -m churn_operator.jobs probe|train|drift|fetch`."""

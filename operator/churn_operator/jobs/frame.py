@@ -1,0 +1,200 @@
+"""From a table as people keep it to the columns of a contract.
+
+A clean column is float32 (missing: NaN) or text (missing: MISSING). float32 is what the model reads, so that
+scikit-learn is fitted on exactly the numbers that it will be asked about.
+"""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from churn_operator.api.contract import (
+    FLOAT32_MAX,
+    MAX_CATEGORIES,
+    MISSING,
+    MISSING_WORDS,
+    Contract,
+    Feature,
+)
+from churn_operator.api.data import DataSpec
+from churn_operator.api.reasons import Reason
+from churn_operator.jobs.failure import Refused
+
+Vector = NDArray[Any]
+
+_DATE = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$"
+_MOSTLY = 0.5
+"""From this share of numbers on, text among them is taken for a mistake, not for a category."""
+
+
+def candidates(table: pd.DataFrame, spec: DataSpec) -> list[str]:
+    """The columns that may become features: those with a name, but for target, id and excluded ones.
+
+    Raises:
+        Refused: a column of the spec is not in the table, or none is left.
+    """
+    named = [str(name) for name in table.columns if not str(name).startswith("Unnamed: ")]
+    if spec.target not in named:
+        raise Refused(Reason.TargetMissing, f"there is no target column {spec.target!r} among {_listing(named)}")
+    asked = (*((spec.id_column,) if spec.id_column else ()), *spec.exclude)
+    if missing := [name for name in asked if name not in named]:
+        raise Refused(Reason.ColumnMissing, f"there is no column {_listing(missing)} among {_listing(named)}")
+    left = [name for name in named if name not in {spec.target, *asked}]
+    if not left:
+        raise Refused(Reason.NoFeatures, f"no column is left to learn from but {_listing(named)}")
+    return left
+
+
+def clean(column: pd.Series) -> pd.Series:
+    """The column as float32 or as text.
+
+    Raises:
+        Refused: it holds nothing, or values that no feature can be made of.
+    """
+    name = column.name
+    missing = int(column.isna().sum())
+    if missing == len(column):
+        raise Refused(Reason.ColumnEmpty, f"column {name!r} has no value in any of {len(column)} rows")
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
+        if np.issubdtype(column.to_numpy().dtype, np.complexfloating):
+            raise _mixed(name, len(column) - missing, "complex numbers", "")
+        return _float32(column.to_numpy(dtype=np.float64, na_value=np.nan), column)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
+        raise _mixed(name, len(column) - missing, "dates", _dates_hint(name))
+    return _clean_objects(column)
+
+
+def _clean_objects(column: pd.Series) -> pd.Series:
+    """The column whose cells are Python objects: text, booleans with gaps, decimals."""
+    present = column[column.notna()]
+    kinds = {type(value) for value in present.array}
+    if str not in kinds:
+        numbers = pd.to_numeric(column, errors="coerce")
+        if lost := int((numbers.isna() & column.notna()).sum()):
+            raise _mixed(column.name, lost, f"values of type {_listing(sorted(k.__name__ for k in kinds))}", "")
+        return _float32(numbers.to_numpy(dtype=np.float64, na_value=np.nan), column)
+    if kinds != {str}:
+        lost = sum(1 for value in present.array if not isinstance(value, str))
+        others = _listing(sorted(k.__name__ for k in kinds - {str}))
+        raise _mixed(column.name, lost, f"values of type {others} among text", "")
+    text = to_text(column)
+    numbers = pd.to_numeric(text.where(text != MISSING), errors="coerce")
+    present_rows = text != MISSING
+    count = int(present_rows.sum())
+    if count == 0:
+        raise Refused(Reason.ColumnEmpty, f"column {column.name!r} has no value in any of {len(column)} rows")
+    if (numeric := int(numbers.notna().sum())) == count:
+        return _float32(numbers.to_numpy(dtype=np.float64), column)
+    if (dates := int(text.str.match(_DATE).sum())) == count:
+        raise _mixed(column.name, dates, "dates", _dates_hint(column.name))
+    found = int(text.nunique()) - int((~present_rows).any())
+    if found > MAX_CATEGORIES:
+        if numeric >= _MOSTLY * count:
+            sample = text[present_rows & numbers.isna()].iloc[0]
+            raise _mixed(column.name, count - numeric, f"values among {numeric} numbers, such as {sample!r}, that", "")
+        raise Refused(
+            Reason.TooManyCategories,
+            f"column {column.name!r} has {found} categories, {MAX_CATEGORIES} are allowed: "
+            "name it as idColumn or under exclude, or group its values",
+        )
+    return text
+
+
+def to_text(column: pd.Series) -> pd.Series:
+    """Text as `api.contract.as_category` gives it, for a whole column of str and nulls."""
+    text = column.fillna(MISSING).astype(str).str.strip()
+    return cast("pd.Series", text.mask(text.isin(MISSING_WORDS), MISSING).astype(object))
+
+
+def _float32(numbers: Vector, column: pd.Series) -> pd.Series:
+    """Numbers that float32 cannot hold count as missing."""
+    bounded = np.where(np.abs(numbers) <= FLOAT32_MAX, numbers, np.nan)
+    if np.isnan(bounded).all():
+        raise Refused(Reason.ColumnEmpty, f"column {column.name!r} has no finite number in any of {len(column)} rows")
+    return pd.Series(bounded.astype(np.float32), index=column.index, name=column.name)
+
+
+def infer(frame: pd.DataFrame) -> Contract:
+    """The contract of clean columns, with what the rows given hold."""
+    return Contract(features=tuple(_feature(frame[name]) for name in frame.columns))
+
+
+def _feature(column: pd.Series) -> Feature:
+    name = str(column.name)
+    if column.dtype == np.float32:
+        low, high = (float(v) for v in (column.min(), column.max()))
+        seen = not column.isna().all()
+        return Feature(
+            name=name,
+            kind="Numerical",
+            minimum=low if seen else None,
+            maximum=high if seen else None,
+            null_share=float(column.isna().mean()),
+        )
+    categories = sorted(set(column) - {MISSING})
+    return Feature(
+        name=name, kind="Categorical", categories=tuple(categories), null_share=float((column == MISSING).mean())
+    )
+
+
+def conform(table: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, list[str]]:
+    """The table's rows as the contract has them, and what had to be bent.
+
+    A column that is not there, and a value that is not of its kind, count as missing: a model that serves would have
+    to answer the same.
+    """
+    columns, notes = {}, []
+    for feature in contract.features:
+        if feature.name not in table.columns:
+            empty = np.nan if feature.kind == "Numerical" else MISSING
+            dtype = np.float32 if feature.kind == "Numerical" else object
+            columns[feature.name] = pd.Series(empty, index=table.index, dtype=dtype)
+            notes.append(f"column {feature.name!r} is missing")
+            continue
+        column, lost = _conform(table[feature.name], feature)
+        columns[feature.name] = column
+        if lost:
+            kind = "number" if feature.kind == "Numerical" else "text"
+            notes.append(f"column {feature.name!r} has {lost} values that are no {kind}")
+    return pd.DataFrame(columns, index=table.index), notes
+
+
+def _conform(column: pd.Series, feature: Feature) -> tuple[pd.Series, int]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if feature.kind == "Categorical":
+        is_text = column.map(lambda value: isinstance(value, str)).astype(bool)
+        return to_text(column.where(is_text).astype(object)), int((~is_text & column.notna()).sum())
+    if column.dtype == object:
+        text = column.map(lambda value: value.strip() if isinstance(value, str) else value)
+        column = text.mask(text.isin({MISSING, *MISSING_WORDS}))
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bounded = np.where(np.abs(numbers) <= FLOAT32_MAX, numbers, np.nan).astype(np.float32)
+    lost = int((np.isnan(bounded) & column.notna().to_numpy()).sum())
+    return pd.Series(bounded, index=column.index, name=column.name), lost
+
+
+def arrays(frame: pd.DataFrame, contract: Contract) -> tuple[Vector, Vector]:
+    """NUMBERS and CATEGORIES of clean rows."""
+    numbers = frame[[f.name for f in contract.numerical]].to_numpy(dtype=np.float32)
+    categories = frame[[f.name for f in contract.categorical]].to_numpy(dtype=object)
+    return numbers, categories
+
+
+def _mixed(name: object, count: int, what: str, hint: str) -> Refused:
+    return Refused(Reason.ColumnMixed, f"column {name!r} holds {count} {what} that no feature can be made of{hint}")
+
+
+def _dates_hint(name: object) -> str:
+    return f": make a number of it, such as days since, or list {name!r} under exclude"
+
+
+def _listing(names: Iterable[object], limit: int = 8) -> str:
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more

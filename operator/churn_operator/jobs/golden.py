@@ -1,0 +1,41 @@
+"""A made-up typical customer: medians and most frequent categories of the training rows."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from churn_operator.api.contract import MISSING, Contract
+from churn_operator.api.tasks import Golden
+from churn_operator.jobs.frame import conform
+
+_BYTES = 1500
+"""Of JSON, at most: the instance travels in a result. Features that do not fit are left out, which means missing."""
+
+
+def typical(frame: pd.DataFrame, contract: Contract) -> dict[str, Any]:
+    """The instance, in the contract's order."""
+    instance: dict[str, Any] = {}
+    for feature in contract.features:
+        column = frame[feature.name]
+        if feature.kind == "Numerical":
+            # the shortest decimal that is the same float32
+            value: float | str = float(str(np.float32(column.median())))
+            missing = np.isnan(value)
+        else:
+            value = str(column.mode().iloc[0])
+            missing = value == MISSING
+        if missing:
+            continue
+        if len(json.dumps({**instance, feature.name: value})) > _BYTES:
+            break
+        instance[feature.name] = value
+    return instance
+
+
+def golden(pipeline: Any, frame: pd.DataFrame, contract: Contract) -> Golden:
+    """The instance and what the fitted pipeline answers for it."""
+    instance = typical(frame, contract)
+    row, _ = conform(pd.DataFrame([instance], dtype=object), contract)
+    return Golden(instance=instance, probability=float(pipeline.predict_proba(row[frame.columns])[0, 1]))
