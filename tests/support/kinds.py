@@ -200,18 +200,16 @@ def model_world(
     spec: ChurnModelSpec | None = None, status: Mapping[str, Any] | None = None, **fields: Any
 ) -> ChurnModelWorld:
     spec = spec or make_spec()
-    return ChurnModelWorld(
-        **{
-            "settings": SETTINGS,
-            "object": make_object("ChurnModel", "telco", spec.to_dict()),
-            "children": (),
-            "spec": spec,
-            "status": ChurnModelStatus.model_validate(status or {}),
-            "digest": spec_digest(spec),
-            "probe_slot": int(NOW.timestamp() // 600),
-        }
-        | fields
-    )
+    defaults: dict[str, Any] = {
+        "settings": SETTINGS,
+        "object": make_object("ChurnModel", "telco", spec.to_dict()),
+        "children": (),
+        "spec": spec,
+        "status": ChurnModelStatus.model_validate(status or {}),
+        "digest": spec_digest(spec),
+        "probe_slot": int(NOW.timestamp() // 600),
+    }
+    return ChurnModelWorld(**(defaults | fields))
 
 
 def serving_world(spec: ChurnModelSpec | None = None, **fields: Any) -> ChurnModelWorld:
@@ -229,17 +227,15 @@ def run_world(
     status: Mapping[str, Any] | None = None, *, trigger: Trigger = Trigger.Initial, **fields: Any
 ) -> TrainingRunWorld:
     spec = TrainingRunSpec.model_validate({"modelRef": {"name": "telco"}, "trigger": trigger})
-    return TrainingRunWorld(
-        **{
-            "settings": SETTINGS,
-            "object": make_object("TrainingRun", "telco-2", spec.to_dict()),
-            "children": (),
-            "spec": spec,
-            "status": TrainingRunStatus.model_validate(status or {}),
-            "model": make_model_view(),
-        }
-        | fields
-    )
+    defaults: dict[str, Any] = {
+        "settings": SETTINGS,
+        "object": make_object("TrainingRun", "telco-2", spec.to_dict()),
+        "children": (),
+        "spec": spec,
+        "status": TrainingRunStatus.model_validate(status or {}),
+        "model": make_model_view(),
+    }
+    return TrainingRunWorld(**(defaults | fields))
 
 
 def make_model_view(status: Mapping[str, Any] | None = None, **spec: Any) -> ModelView:
@@ -264,15 +260,13 @@ def monitor_world(
     spec: DriftMonitorSpec | None = None, status: Mapping[str, Any] | None = None, **fields: Any
 ) -> DriftMonitorWorld:
     spec = spec or monitor_spec()
-    return DriftMonitorWorld(
-        **{
-            "settings": SETTINGS,
-            "object": make_object("DriftMonitor", "telco", spec.to_dict()),
-            "children": (),
-            "spec": spec,
-            "status": DriftMonitorStatus.model_validate(status or {}),
-            "model": make_spec(),
-            "champion": make_version(1),
-        }
-        | fields
-    )
+    defaults: dict[str, Any] = {
+        "settings": SETTINGS,
+        "object": make_object("DriftMonitor", "telco", spec.to_dict()),
+        "children": (),
+        "spec": spec,
+        "status": DriftMonitorStatus.model_validate(status or {}),
+        "model": make_spec(),
+        "champion": make_version(1),
+    }
+    return DriftMonitorWorld(**(defaults | fields))

@@ -25,7 +25,12 @@ from churn_operator.core.objects import Violation
 def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime) -> ChurnModelStatus:
     generation = world.object["metadata"].get("generation", 0)
     ready = _ready(world, decision, problem)
-    judgements = (ready, _trained(world, decision), _rollout_healthy(decision), _within_drift_limits(world, decision))
+    judgements = (
+        ready,
+        _trained(world, decision),
+        _rollout_healthy(decision, problem),
+        _within_drift_limits(world, decision),
+    )
     traffic = () if world.target is None else (TrafficShare(version=world.target, percent=100),)
     return ChurnModelStatus(
         observed_generation=generation,
@@ -57,10 +62,9 @@ def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None
         if server is not None and server.answer is not None:
             heard = server.answer.message
         return _not_ready(Reason.ChampionNotAnswering, f"{champion.version} does not answer a prediction: {heard}")
-    if problem is not None:
-        return _not_ready(problem.reason, problem.message)
     if world.target != champion.version:
-        return _not_ready(Reason.RollingOut, f"The Service is being pointed at {champion.version}.")
+        waits = problem or Violation(Reason.RollingOut, f"The Service is being pointed at {champion.version}.")
+        return _not_ready(waits.reason, waits.message)
     return Judgement(
         "Ready",
         holds=True,
@@ -98,7 +102,10 @@ def _trained(world: ChurnModelWorld, decision: Decision) -> Judgement:
     run = world.runs[-1]
     holds, reason, verdict = _verdict(run)
     message = f"TrainingRun {run.name} ({run.spec.trigger}) {verdict}"
-    if isinstance(decision.retraining, Held):
+    if world.tracking_problem is not None:
+        holds, reason = None, Reason.TrackingUnavailable
+        message = f"MLflow does not answer: {world.tracking_problem}; no run can start. {message}"
+    elif isinstance(decision.retraining, Held):
         held = decision.retraining
         message += f" Another run ({held.wish.trigger}) waits: {held.violation.message}"
     return Judgement("Trained", holds, reason, message)
@@ -117,8 +124,10 @@ def _verdict(run: RunSeen) -> tuple[bool | None, Reason, str]:
             return None, Reason.TrainingInProgress, "is under way."
 
 
-def _rollout_healthy(decision: Decision) -> Judgement:
+def _rollout_healthy(decision: Decision, problem: Violation | None) -> Judgement:
     rolling, versions = _rolling(decision), decision.rollout.versions
+    if problem is not None and problem.reason != Reason.TrackingUnavailable:
+        return Judgement("RolloutHealthy", holds=False, reason=problem.reason, message=problem.message)
     if rolling is not None:
         return Judgement("RolloutHealthy", None, Reason.RollingOut, f"{rolling.version} is starting; no traffic yet.")
     if not versions:

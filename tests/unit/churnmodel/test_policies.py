@@ -26,7 +26,7 @@ from churn_operator.core.objects import Violation
 
 OTHER = "sha256:" + "0" * 64
 ALL = {"triggers": ["Drift", "NewData", "SpecChanged"], "cooldown": "1h"}
-JUST_NOW = {"finished_at": clock.stamp(NOW - timedelta(seconds=10))}
+JUST_NOW: dict[str, Any] = {"finished_at": clock.stamp(NOW - timedelta(seconds=10))}
 
 
 def found(revision: str) -> Finished:
@@ -109,7 +109,7 @@ def test_a_model_without_a_version(world: ChurnModelWorld, expected: str) -> Non
     assert outcome(world) == expected
 
 
-DRIFTING = {"monitors": (make_monitor(),)}
+DRIFTING: dict[str, Any] = {"monitors": (make_monitor(),)}
 
 
 @pytest.mark.parametrize(

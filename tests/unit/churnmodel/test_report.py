@@ -67,7 +67,8 @@ def first(*servers: Any) -> ChurnModelWorld:
             "True ChampionServing", id="a new pod that fails does not matter while an old one answers",
         ),
         pytest.param(serving_world(target=None), None, "False RollingOut", id="no Service points at it yet"),
-        pytest.param(serving_world(), REFUSED, "False Refused", id="the API server refuses a write"),
+        pytest.param(serving_world(), REFUSED, "True ChampionServing", id="a refused write does not stop it"),
+        pytest.param(serving_world(target=None), REFUSED, "False Refused", id="unless it is the Service's"),
         pytest.param(serving_world(kserve_missing=True), None, "False KServeMissing", id="KServe was removed"),
         pytest.param(model_world(kserve_missing=True), None, "False KServeMissing", id="KServe was never there"),
         pytest.param(model_world(), None, "False NoChampion", id="nothing was trained yet"),
@@ -88,6 +89,7 @@ def test_ready_means_that_the_champion_answers(world: Any, problem: Violation | 
         pytest.param(model_world(make_spec(suspend=True)), "Unknown Suspended", id="none may be"),
         pytest.param(model_world(tracking_problem="timeout"), "Unknown TrackingUnavailable", id="none can be"),
         pytest.param(serving_world(runs=()), "Unknown Waiting", id="the runs were deleted"),
+        pytest.param(serving_world(tracking_problem="timeout"), "Unknown TrackingUnavailable", id="MLflow is away"),
         pytest.param(serving_world(), "True RunAccepted", id="the last was accepted"),
         pytest.param(serving_world(runs=(make_run(2, RunPhase.Rejected),)), "False RunRejected", id="rejected"),
         pytest.param(serving_world(runs=(make_run(2, RunPhase.Failed),)), "False RunFailed", id="failed"),
@@ -203,7 +205,7 @@ def test_the_state_of_the_source_is_written_when_it_changes(
     status: dict[str, Any] = {"versions": [make_version(1)]}
     if last is not None:
         status["data"] = {"revision": last, "since": "2026-11-21T09:00:00Z"}
-    fields = {"probe": Finished(f'{{"outcome": "Probed", "revision": "{probe}"}}')} if probe else {}
+    fields: dict[str, Any] = {"probe": Finished(f'{{"outcome": "Probed", "revision": "{probe}"}}')} if probe else {}
     data = status_of(serving_world(status=status, **fields)).data
     assert (data and (data.revision, data.since)) == expected
 
@@ -218,3 +220,14 @@ def test_a_second_look_at_the_same_world_reports_the_same() -> None:
         NOW + timedelta(hours=1),
     )
     assert again == once
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        pytest.param(REFUSED, "False Refused", id="a refused write is told"),
+        pytest.param(Violation("TrackingUnavailable", "timeout"), "True RolloutComplete", id="serving needs no MLflow"),
+    ],
+)
+def test_what_stands_in_the_way_of_a_rollout(problem: Violation, expected: str) -> None:
+    assert said(serving_world(), "RolloutHealthy", problem) == expected

@@ -21,7 +21,8 @@ TRACKED = RunView("r1", "4", {})
 
 
 def status_of(problem: Violation | None = None, **fields: Any) -> TrainingRunStatus:
-    world = run_world(**({"job": Absent(), "status": RESOLVED} | fields))
+    defaults: dict[str, Any] = {"job": Absent(), "status": RESOLVED}
+    world = run_world(**(defaults | fields))
     return report(world, decide(world, NOW), problem, NOW)
 
 
