@@ -40,7 +40,7 @@ class Teller:
 
     def show(self, *command: str) -> None:
         """What a person would see who typed this."""
-        print(f"\n        $ kubectl -n {NAMESPACE} {' '.join(command)}")
+        print(f"\n        $ kubectl -n {self.stage.namespace} {' '.join(command)}")
         for line in self.stage.kubectl.run(*command).splitlines():
             print(f"        {line}")
         print(flush=True)
@@ -91,8 +91,8 @@ class Demo:
         tell.say(f"telco-v1 serves: {condition(model, 'Ready')['message']}")
         answer = predict(self.stage.endpoint("telco"), customer(self.rows))
         tell.say(f"POST {self.stage.endpoint('telco')} answers {answer}")
-        alias = self.mlflow.alias(f"{NAMESPACE}.telco", "champion")
-        tell.say(f"In MLflow, alias champion of {NAMESPACE}.telco points at version {alias}.")
+        alias = self.mlflow.alias(f"{self.stage.namespace}.telco", "champion")
+        tell.say(f"In MLflow, alias champion of {self.stage.namespace}.telco points at version {alias}.")
         tell.show("get", "churn")
 
     def world_changes(self) -> float:
@@ -173,7 +173,7 @@ class Demo:
         print(f"""
         Look at it:
           export KUBECONFIG={os.environ.get("KUBECONFIG", "")}  {"" if kubectl == "kubectl" else kubectl}
-          kubectl config set-context --current --namespace {NAMESPACE}
+          kubectl config set-context --current --namespace {self.stage.namespace}
           kubectl describe chm telco                      why this version serves
           kubectl describe trun telco-3                   why that run was rejected
           kubectl get dmon telco -o yaml                  each column's drift

@@ -1,0 +1,207 @@
+"""What a prediction costs, beside what it would cost otherwise; in one run, taking turns.
+
+    python hack/bench/predictor.py [--url URL --empty-url URL]
+
+1. The model call against the same scikit-learn pipeline on a one-row DataFrame.
+2. A prediction over HTTP at a fixed rate against an empty KServe SDK model at the same rate. Without URLs both are
+   started on this machine; with them they are taken as they are, such as a Service's address in a cluster.
+
+Latencies are counted from when a request was due, so that a late answer also counts for the requests behind it.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from churn_operator.api.contract import GOLDEN_FILE, Manifest
+from churn_operator.api.tasks import Golden
+from churn_operator.api.training import EstimatorName
+from churn_operator.jobs import bundle, convert, frame, golden, profile, search
+from churn_operator.predictor.bundle import read_bundle
+from churn_operator.predictor.scorer import load
+
+ROOT = Path(__file__).parents[2]
+TELCO = ROOT / "samples" / "telco" / "telco.csv"
+TARGET = "churn"
+START_SECONDS = 60
+
+
+def main() -> int:
+    options = parse()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        for name in ("LogisticRegression", "HistGradientBoosting"):
+            compare_calls(Path(folder) / name, name, options.calls)
+        models = Path(folder) / "LogisticRegression"
+        instance = Golden.model_validate_json((models / GOLDEN_FILE).read_bytes()).instance
+        body = json.dumps({"instances": [instance]}).encode()
+        empty = Path(__file__).with_name("predictor_empty.py")
+        predictor = ["-m", "churn_operator.predictor", f"--model-dir={models}", "--model-name=telco", "--version=v1"]
+        if not options.url:
+            options.url = stack.enter_context(served([*predictor, "--http-port={port}", "--drain-seconds=0"], "telco"))
+            options.empty_url = stack.enter_context(served([str(empty), "{port}"], "empty"))
+        compare_servers(options, body)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", help="a predictor for telco, such as http://10.96.0.7/v1/models/telco:predict")
+    parser.add_argument("--empty-url", help="an empty model; without it only the predictor is measured")
+    parser.add_argument("--rate", type=int, default=50, help="requests a second, each")
+    parser.add_argument("--seconds", type=int, default=10, help="of one round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--calls", type=int, default=300, help="model calls of each kind")
+    return parser.parse_args()
+
+
+def train(folder: Path, name: EstimatorName) -> tuple[object, pd.DataFrame]:
+    """Fit and pack a model of the sample; the pipeline and the rows it was fitted on."""
+    table = pd.read_csv(TELCO, keep_default_na=False, na_values=[""])
+    names = [column for column in table.columns if column != TARGET]
+    columns = {column: frame.clean(table[column]) for column in names}
+    numeric = [column for column in names if columns[column].dtype == np.float32]
+    clean = pd.DataFrame({c: columns[c] for c in [*numeric, *(c for c in names if c not in numeric)]})
+    contract = frame.infer(clean[names])
+    truth = np.array(table[TARGET] == "Yes", dtype=np.int64)
+    pipeline = search.fit(clean, truth, contract, name, {})
+    manifest = Manifest(
+        estimator=name,
+        threshold=0.4,
+        target=TARGET,
+        positive_label="Yes",
+        features=tuple(names),
+        split_by=tuple(names),
+        files={},
+    )
+    onnx, typical = convert.to_onnx(pipeline, contract), golden.golden(pipeline, clean, contract)
+    bundle.unpack(bundle.pack(manifest, onnx, contract, profile.describe(clean, contract), typical), folder)
+    return pipeline, clean
+
+
+def compare_calls(folder: Path, name: EstimatorName, calls: int) -> None:
+    pipeline, clean = train(folder, name)
+    reader, scorer = load(loaded := read_bundle(folder))
+    body, row = {"instances": [loaded.golden.instance]}, clean.iloc[[0]]
+    rows = reader.read(body)
+    timed: dict[str, tuple[Callable[[], object], list[float]]] = {
+        "scikit-learn pipeline, one-row DataFrame": (lambda: pipeline.predict_proba(row), []),  # type: ignore[attr-defined] # scikit-learn ships no types
+        "model call": (lambda: scorer.score(rows), []),
+        "model call with validation": (lambda: scorer.score(reader.read(body)), []),
+    }
+    for _ in range(calls):
+        for call, taken in timed.values():
+            started = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - started)
+    print(f"\n{name}, {calls} calls each, taking turns, milliseconds")
+    medians = [float(np.median(taken)) for _, taken in timed.values()]
+    for (label, (_, taken)), median in zip(timed.items(), medians, strict=True):
+        print(f"  {label:<42} {show(np.array(taken))}   {medians[0] / median:6.1f} x")
+
+
+@contextmanager
+def served(arguments: list[str], model: str) -> Iterator[str]:
+    """A server on a free port, once it is ready; ended when the block ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, *(argument.format(port=port) for argument in arguments)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+    started = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not is_ready(port, model):
+            if process.poll() is not None or time.monotonic() - started > START_SECONDS:
+                raise SystemExit(f"{command} did not become ready")
+            time.sleep(0.05)
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        print(f"\n{model}: ready after {time.monotonic() - started:.1f} s, {resident / 1024:.0f} MiB resident")
+        yield f"http://127.0.0.1:{port}/v1/models/{model}:predict"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def is_ready(port: int, model: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", f"/v1/models/{model}")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def compare_servers(options: argparse.Namespace, body: bytes) -> None:
+    urls = {"predictor": options.url} | ({"empty KServe model": options.empty_url} if options.empty_url else {})
+    connections = {label: connect(url, body) for label, url in urls.items()}
+    for call in [call for call in connections.values() for _ in range(50)]:
+        call()
+    print(
+        f"\nHTTP at {options.rate} requests a second each, {options.rounds} rounds of {options.seconds} s, milliseconds"
+    )
+    taken: dict[str, list[NDArray[np.float64]]] = {label: [] for label in urls}
+    for _ in range(options.rounds):
+        for label, latencies in measure(connections, options.rate, options.seconds).items():
+            taken[label].append(latencies)
+    for label, rounds in taken.items():
+        print(f"  {label:<42} {show(np.concatenate(rounds))}")
+    if len(taken) > 1:
+        own, other = (np.concatenate(rounds) for rounds in taken.values())
+        ratios = [float(np.percentile(own, q) / np.percentile(other, q)) for q in (50, 95, 99)]
+        print("  {:<42} p50 {:7.3f}  p95 {:7.3f}  p99 {:7.3f}".format("ratio", *ratios))
+
+
+def connect(url: str, body: bytes) -> Callable[[], None]:
+    """A request on a connection of its own, kept open; anything but 200 ends the benchmark."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=10)
+    headers = {"content-type": "application/json", "host": parts.netloc}
+
+    def call() -> None:
+        connection.request("POST", parts.path, body, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise SystemExit(f"{url} answered {answer.status}: {text[:200]!r}")
+
+    return call
+
+
+def measure(calls: dict[str, Callable[[], None]], rate: int, seconds: int) -> dict[str, NDArray[np.float64]]:
+    """Latencies in seconds, each label's requests spread evenly between the others'."""
+    step = 1 / (rate * len(calls))
+    due, taken = time.perf_counter() + 0.1, {label: [] for label in calls}  # type: dict[str, list[float]]
+    for _ in range(rate * seconds):
+        for label, call in calls.items():
+            time.sleep(max(0.0, due - time.perf_counter()))
+            began = max(due, time.perf_counter()) if not taken[label] else due
+            call()
+            taken[label].append(time.perf_counter() - began)
+            due += step
+    return {label: np.array(latencies) for label, latencies in taken.items()}
+
+
+def show(seconds: NDArray[np.float64]) -> str:
+    p50, p95, p99 = np.percentile(seconds * 1000, [50, 95, 99])
+    return f"p50 {p50:7.3f}  p95 {p95:7.3f}  p99 {p99:7.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
