@@ -5,7 +5,7 @@ What somebody would write who needs none of the rest. python bare.py URL
 
 import sys
 
-import joblib
+import joblib  # type: ignore[import-untyped]  # it ships no types
 import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
