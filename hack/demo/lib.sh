@@ -5,6 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 NEIGHBOURS=churn-neighbours
 PYTHON_BIN=$CACHE/venv/bin/python
+export PYTHONPATH=$REPO/operator:$REPO
 
 # KUBECONFIG, KUBECTL, HELM, AUDIT_LOG and their like become variables of the script.
 use_cluster() {
