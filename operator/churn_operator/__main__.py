@@ -136,6 +136,7 @@ def main() -> int:
         return 2
     log_format = kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.FULL
     kopf.configure(log_format=log_format)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # it tells of every event
     try:
         asyncio.run(run(settings))
     except Exception:

@@ -1,12 +1,24 @@
 """A real API server for every test, with a namespace of its own for each."""
 
 import itertools
+import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
-from churn_operator.core.client import ApiClient
 from support.control_plane import ROOT, ControlPlane
+from support.keeper import Look
+
+from churn_operator.core.client import ApiClient
+from churn_operator.core.cluster import Neighbours
+from churn_operator.core.kind import Kind
+from churn_operator.core.objects import Key, Object
+from churn_operator.core.prober import Prober
+from churn_operator.core.reconcile import reconcile
+from churn_operator.core.tracking import Tracking
 
 _numbers = itertools.count(1)
 
@@ -44,3 +56,36 @@ async def api(kubeconfig: Path) -> AsyncIterator[ApiClient]:
     client = await ApiClient.connect(str(kubeconfig))
     yield client
     await client.close()
+
+
+@pytest.fixture
+async def neighbours(api: ApiClient) -> AsyncIterator[Neighbours]:
+    """The API server and whatever else answers."""
+    async with aiohttp.ClientSession() as session:
+        yield Neighbours(api, Tracking(session), Prober(session))
+
+
+@pytest.fixture
+async def owner(control_plane: ControlPlane, api: ApiClient, namespace: str) -> Object:
+    """A ChurnModel."""
+    model = {
+        "apiVersion": "churnops.dev/v1alpha1",
+        "kind": "ChurnModel",
+        "metadata": {"name": "telco", "namespace": namespace},
+        "spec": {"data": {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"}},
+    }
+    control_plane.kubectl("create", "-f", "-", stdin=json.dumps(model))
+    live = await api.get("churnops.dev/v1alpha1", "ChurnModel", namespace, "telco")
+    assert live is not None
+    return live
+
+
+@pytest.fixture
+def look(neighbours: Neighbours) -> Look:
+    """Reconcile one object, as the queue does."""
+
+    async def once(kind: Kind[Any, Any], obj: Object) -> timedelta | None:
+        key = Key(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+        return await reconcile(kind, key, neighbours, neighbours, datetime.now(UTC))
+
+    return once

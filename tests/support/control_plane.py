@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from ssl import create_default_context
 
-
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 AUDIT_POLICY = {
@@ -54,9 +53,11 @@ class ControlPlane:
         return f"https://127.0.0.1:{self._port}"
 
     def start(self) -> None:
+        """Return when the API server is ready."""
         (self.folder / "tokens.csv").write_text(TOKENS)
         (self.folder / "audit.json").write_text(json.dumps(AUDIT_POLICY))
-        subprocess.run(["openssl", "genrsa", "-out", self.folder / "sa.key", "2048"], check=True, capture_output=True)
+        key = [shutil.which("openssl") or "openssl", "genrsa", "-out", str(self.folder / "sa.key"), "2048"]
+        subprocess.run(key, check=True, capture_output=True)
         client, peer = (f"http://127.0.0.1:{port}" for port in self._etcd_ports)
         self._run(
             "etcd",
@@ -146,13 +147,10 @@ class ControlPlane:
             self._running[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
 
     def _end(self, name: str) -> None:
+        """Nothing of it is needed afterwards, and the API server has no state: no reason to wait for a graceful end."""
         process = self._running.pop(name)
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -181,5 +179,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-

@@ -26,6 +26,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 """Of each call. A watch is Kopf's."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+UNKNOWN_FIELD = "failed to create typed patch object"
 MESSAGE_LIMIT = 1024
 """Bytes of an Event's message."""
 
@@ -185,14 +186,16 @@ class ApiClient:
     def _written(self, reply: Reply, obj: Object) -> None:
         """Sort out what became of a write.
 
-        409 (somebody was faster), 401, 429 and 5xx pass; what is left of 4xx is a rule that stays.
+        409 (somebody was faster), 401, 429 and 5xx pass; what is left of 4xx is a rule that stays. So is a field that
+        the schema does not have, which server-side apply answers with 500.
         """
         if reply.ok:
             return
         if reply.status == 404 and not reply.is_absent_object:
             self._forget(obj["apiVersion"], obj["kind"])
         what = f"{obj['kind']} {name_of(obj)}: {reply.message}"
-        if reply.status in {401, 408, 409, 429} or reply.status >= 500:
+        passes = reply.status in {401, 408, 409, 429} or reply.status >= 500
+        if passes and not reply.message.startswith(UNKNOWN_FIELD):
             raise Unavailable(what)
         raise WriteRefused(what)
 

@@ -27,7 +27,7 @@ def is_current(desired: Object, live: Object, subresource: str = "") -> bool:
     ours = _owned(live, desired["apiVersion"], subresource)
     wanted = {key: value for key, value in desired.items() if key not in {"apiVersion", "kind"}}
     wanted["metadata"] = {k: v for k, v in desired["metadata"].items() if k not in UNTRACKED}
-    return ours is not None and _same(wanted, live, ours, quantity=False)
+    return bool(ours) and _same(wanted, live, ours, quantity=False)
 
 
 def _owned(live: Object, api_version: str, subresource: str) -> Fields | None:
@@ -111,6 +111,14 @@ def _covers(desired: Any, live: Any, *, quantity: bool) -> bool:
 
 
 def _equal(desired: Any, live: Any, *, quantity: bool) -> bool:
-    if quantity and desired is not None and live is not None:
-        return bool(parse_quantity(desired) == parse_quantity(live))  # type: ignore[no-untyped-call] # the library's
+    if quantity and _amount(desired) == _amount(live):
+        return True
     return isinstance(desired, bool) == isinstance(live, bool) and bool(desired == live)
+
+
+def _amount(value: Any) -> Any:
+    """A quantity's value; what is none stands for itself."""
+    try:
+        return parse_quantity(value)  # type: ignore[no-untyped-call] # the library's
+    except ValueError:
+        return value

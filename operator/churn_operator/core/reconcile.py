@@ -10,6 +10,7 @@ The order makes it safe to be killed after any step:
 * Events come last: the status is the record, an event only its echo. A crash can lose one, never invent one.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ from churn_operator.core.plan import Action, Apply, Create, Delete, SetAlias, ne
 
 PROBLEM_WAKE = timedelta(seconds=15)
 """A write that was refused is tried again after this long: a quota may be freed, a CRD installed, without any event."""
+
+log = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
@@ -90,11 +93,14 @@ async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Wr
             await _create(owner, desired, cluster, writer)
         case Apply(obj, live):
             await writer.apply(obj, live)
+            _log("applied", obj)
         case Delete(live):
             await writer.delete(live)
+            _log("deleted", live)
         case SetAlias(alias):
             if await cluster.alias(alias.tracking_uri, alias.model, alias.alias) != alias.version:
                 await writer.set_alias(alias)
+                log.info("moved alias %s of %s to version %s", alias.alias, alias.model, alias.version)
 
 
 async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Writer) -> None:
@@ -102,6 +108,7 @@ async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Wri
     live = await cluster.get(obj["apiVersion"], obj["kind"], obj["metadata"]["namespace"], name_of(obj))
     if live is None:
         await (writer.create(obj) if desired.once else writer.apply(obj, None))
+        _log("created", obj)
     elif not is_controlled_by(live, owner):
         raise ChildConflict(
             f"{obj['kind']} {name_of(obj)} exists and is not controlled by {owner['kind']} {name_of(owner)}: "
@@ -109,6 +116,11 @@ async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Wri
         )
     elif needs_apply(desired, live):  # ours without our labels, so that no selector found it
         await writer.apply(obj, live)
+        _log("applied", obj)
+
+
+def _log(verb: str, obj: Object) -> None:
+    log.info("%s %s %s/%s", verb, obj["kind"], obj["metadata"]["namespace"], name_of(obj))
 
 
 def _with_status(obj: Object, status: dict[str, Any]) -> Object:

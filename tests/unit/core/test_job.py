@@ -1,0 +1,196 @@
+"""What a Job came to, read from Kubernetes' own words."""
+
+from typing import Any
+
+import pytest
+from support.kinds import make_object
+
+from churn_operator.api.base import Resources
+from churn_operator.api.data import DataSource
+from churn_operator.api.tasks import ProbeResult, ProbeTask
+from churn_operator.core.job import (
+    Absent,
+    Broken,
+    Finished,
+    JobOrder,
+    JobState,
+    Running,
+    build_job,
+    observe_job,
+    parse_result,
+)
+from churn_operator.core.objects import Violation
+
+OWNER = make_object("TrainingRun", "telco-2", {})
+CLAIM = DataSource.model_validate({"claim": {"name": "exports", "path": "telco.csv"}, "secretRef": {"name": "theirs"}})
+S3 = DataSource(uri="s3://churn/telco.csv")
+FAILURE = '{"outcome": "Failed", "reason": "OneClass", "message": "only No", "revision": "etag:1"}'
+
+
+def job(*conditions: tuple[str, str]) -> dict[str, Any]:
+    made = make_object("Job", "telco-2-train", {"activeDeadlineSeconds": 60}, "batch/v1")
+    made["status"] = {"conditions": [{"type": t, "status": "True", "reason": r, "message": "…"} for t, r in conditions]}
+    return made
+
+
+def pod(
+    *,
+    terminated: Any = None,
+    waiting: Any = None,
+    scheduled: Any = None,
+    uid: str = "uid-telco-2-train",
+    created: str = "2026-11-21T12:00:00Z",
+    container: str = "job",
+) -> dict[str, Any]:
+    state = {"terminated": terminated} if terminated else {"waiting": waiting} if waiting else {}
+    return {
+        "metadata": {"name": "p", "ownerReferences": [{"uid": uid}], "creationTimestamp": created},
+        "spec": {"containers": [{"name": "job", "resources": {"limits": {"memory": "2Gi"}}}]},
+        "status": {
+            "containerStatuses": [{"name": container, "state": state}],
+            "conditions": [{"type": "PodScheduled", "status": "False"} | scheduled] if scheduled else [],
+        },
+    }
+
+
+def reason(state: JobState) -> str:
+    match state:
+        case Broken(violation):
+            return f"Broken {violation.reason}"
+        case Running(Violation() as violation):
+            return f"Running {violation.reason}"
+        case Finished(text):
+            return f"Finished {text}"
+        case Absent() | Running():
+            return type(state).__name__
+
+
+COMPLETE = job(("Complete", "CompletionsReached"))
+FAILED = job(("Failed", "PodFailurePolicy"))
+FULL = {"reason": "Unschedulable", "message": "0/1 nodes are available"}
+
+
+@pytest.mark.parametrize(
+    ("live", "pods", "recorded", "expected"),
+    [
+        pytest.param(None, [], None, "Absent", id="no Job"),
+        pytest.param(job(), [], None, "Running", id="a Job without a pod"),
+        pytest.param(job(), [pod()], None, "Running", id="a pod that starts"),
+        pytest.param(
+            job(), [pod(waiting={"reason": "ContainerCreating"})], None, "Running", id="a container that is created"
+        ),
+        pytest.param(
+            job(), [pod(waiting={"reason": "ErrImageNeverPull"})], None, "Running ImagePullFailed", id="no such image"
+        ),
+        pytest.param(
+            job(), [pod(waiting={"reason": "CreateContainerConfigError", "message": 'secret "x" not found'})], None,
+            "Running ContainerCannotStart", id="no such Secret",
+        ),
+        pytest.param(job(), [pod(scheduled=FULL)], None, "Running Unschedulable", id="no node"),
+        pytest.param(job(), [pod(scheduled={"reason": "Other"})], None, "Running", id="not scheduled for now"),
+        pytest.param(COMPLETE, [pod(terminated={"message": "{}"})], None, "Finished {}", id="a result"),
+        pytest.param(
+            job(("SuccessCriteriaMet", "")), [pod(terminated={"message": "{}"})], None, "Finished {}", id="early"
+        ),
+        pytest.param(COMPLETE, [], "{1}", "Finished {1}", id="a result that MLflow kept for a pod that is gone"),
+        pytest.param(COMPLETE, [], None, "Broken ResultUnreadable", id="no result at all"),
+        pytest.param(
+            COMPLETE, [pod(terminated={"message": "{}"}, uid="another")], None,
+            "Broken ResultUnreadable", id="another Job's result",
+        ),
+        pytest.param(
+            COMPLETE, [pod(terminated={"message": "{}"}, container="sidecar")], None,
+            "Broken ResultUnreadable", id="the result of a container of somebody else's",
+        ),
+        pytest.param(
+            COMPLETE,
+            [pod(terminated={"message": "new"}, created="2026-11-21T12:05:00Z"), pod(terminated={"message": "old"})],
+            None, "Finished new", id="the newest of two results",
+        ),
+        pytest.param(FAILED, [pod(terminated={"message": FAILURE})], None, "Broken OneClass", id="a failure in words"),
+        pytest.param(
+            job(("FailureTarget", "")), [pod(terminated={"message": FAILURE})], None, "Broken OneClass", id="early"
+        ),
+        pytest.param(
+            FAILED, [pod(terminated={"reason": "OOMKilled"})], None, "Broken OutOfMemory", id="killed"
+        ),
+        pytest.param(FAILED, [pod(terminated={"message": "no JSON"})], None, "Broken JobFailed", id="words of no use"),
+        pytest.param(FAILED, [], None, "Broken JobFailed", id="no words"),
+        pytest.param(
+            job(("Failed", "DeadlineExceeded")), [pod(scheduled=FULL)], None, "Broken DeadlineExceeded", id="late"
+        ),
+    ],
+)  # fmt: skip
+def test_a_job_is_judged_by_its_own_pods(live: Any, pods: Any, recorded: str | None, expected: str) -> None:
+    assert reason(observe_job(live, pods, recorded)) == expected
+
+
+def test_a_failure_keeps_the_state_of_the_data() -> None:
+    state = observe_job(FAILED, [pod(terminated={"message": FAILURE})])
+    assert isinstance(state, Broken)
+    assert (state.violation.message, state.revision) == ("only No", "etag:1")
+
+
+def test_a_deadline_tells_what_the_pod_waited_for() -> None:
+    state = observe_job(job(("Failed", "DeadlineExceeded")), [pod(scheduled=FULL)])
+    assert isinstance(state, Broken)
+    assert state.violation.message == (
+        "Job telco-2-train took longer than activeDeadlineSeconds (60) and was ended. "
+        "Last seen: 0/1 nodes are available"
+    )
+
+
+def test_a_kill_tells_the_limit() -> None:
+    state = observe_job(FAILED, [pod(terminated={"reason": "OOMKilled"})])
+    assert isinstance(state, Broken)
+    assert "killed when it reached 2Gi: raise resources.limits.memory" in state.violation.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("not JSON", "Invalid JSON", id="no JSON"),
+        pytest.param("{}", "revision: Field required", id="a field missing"),
+        pytest.param("zlib:AAAA", "not a zlib stream", id="a packed result that is none"),
+    ],
+)
+def test_a_result_that_cannot_be_read_says_why(text: str, message: str) -> None:
+    result = parse_result(text, ProbeResult)
+    assert isinstance(result, Violation)
+    assert message in result.message
+
+
+def order(source: DataSource) -> JobOrder:
+    return JobOrder(
+        role="probe",
+        name="telco-probe-1",
+        task=ProbeTask(source=source),
+        image="jobs:1",
+        pull_policy="IfNotPresent",
+        resources=Resources(),
+        deadline_seconds=60,
+        retries=0,
+        secret="storage",
+        source=source,
+    )
+
+
+def test_a_claim_is_mounted_read_only_and_the_sources_secret_has_a_prefix_of_its_own() -> None:
+    pod_spec = build_job(OWNER, order(CLAIM))["spec"]["template"]["spec"]
+    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "exports", "readOnly": True}}
+    assert claim in pod_spec["volumes"]
+    assert {"name": "data", "mountPath": "/data", "readOnly": True} in pod_spec["containers"][0]["volumeMounts"]
+    assert pod_spec["containers"][0]["envFrom"] == [
+        {"secretRef": {"name": "storage"}},
+        {"prefix": "SOURCE_", "secretRef": {"name": "theirs"}},
+    ]
+
+
+def test_a_job_runs_under_restricted_pod_security() -> None:
+    pod_spec = build_job(OWNER, order(S3))["spec"]["template"]["spec"]
+    container = pod_spec["containers"][0]
+    assert pod_spec["securityContext"]["runAsNonRoot"] is True
+    assert pod_spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
