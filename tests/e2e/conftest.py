@@ -61,6 +61,14 @@ def without_jobs_image(cluster: None) -> Iterator[None]:  # noqa: ARG001 - what 
     run("hack/install", "--values=hack/demo/values.yaml")
 
 
+@pytest.fixture
+def uninstalled(cluster: None) -> Iterator[None]:  # noqa: ARG001 - what it changes
+    """The cluster after `helm uninstall`."""
+    run("hack/uninstall")
+    yield
+    run("hack/install", "--values=hack/demo/values.yaml")
+
+
 @pytest.fixture(scope="session")
 def operator(cluster: None) -> Kubectl:  # noqa: ARG001 - what it brings up
     """The operator's own namespace."""
