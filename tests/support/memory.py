@@ -1,0 +1,116 @@
+"""A cluster in memory, for properties of decisions over thousands of histories.
+
+What a real API server makes of the writes is the integration tests' business.
+"""
+
+import itertools
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from churn_operator.core.errors import TrackingUnavailable
+from churn_operator.core.kind import Answer, RunView
+from churn_operator.core.objects import Alias, Object
+
+Objects = list[dict[str, Any]]
+
+
+class Killed(Exception):
+    """The operator was killed before a write."""
+
+
+@dataclass
+class MemoryCluster:
+    """Both halves of what a kind is given: what it may read, and what the loop writes."""
+
+    objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    answering: set[str] = field(default_factory=set)
+    """Versions that answer a prediction."""
+    tracking: bool = True
+    writes_left: int | None = None
+    """The operator is killed before the write after so many."""
+    uids: Any = field(default_factory=lambda: itertools.count(1))
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:  # noqa: ARG002 - the interface
+        return deepcopy(self.objects.get((kind, name)))
+
+    async def list(
+        self,
+        api_version: str,  # noqa: ARG002 - the interface
+        kind: str,
+        namespace: str,  # noqa: ARG002 - the interface
+        *,
+        labels: str = "",
+        fields: str = "",
+    ) -> tuple[Object, ...]:
+        wanted = dict(pair.split("=") for pair in labels.split(",") if pair)
+        model = fields.removeprefix("spec.modelRef.name=")
+        return tuple(
+            deepcopy(obj)
+            for (its_kind, _), obj in sorted(self.objects.items())
+            if its_kind == kind
+            and wanted.items() <= obj["metadata"].get("labels", {}).items()
+            and (not model or obj["spec"]["modelRef"]["name"] == model)
+        )
+
+    async def find_run(self, tracking_uri: str, uid: str) -> RunView | None:  # noqa: ARG002 - the interface
+        self._track()
+        return None
+
+    async def alias(self, tracking_uri: str, model: str, alias: str) -> str | None:  # noqa: ARG002 - the interface
+        self._track()
+        return self.aliases.get(alias)
+
+    async def predict(self, url: str, instance: Object, probability: float) -> Answer:  # noqa: ARG002 - the interface
+        version = url.removeprefix("http://telco-").partition("-predictor")[0]
+        return Answer(version in self.answering, f"{version} was asked")
+
+    async def create(self, obj: Object) -> None:
+        self._write()
+        key = (str(obj["kind"]), str(obj["metadata"]["name"]))
+        assert key not in self.objects, f"{key} was made twice"
+        self._store(obj)
+
+    async def apply(self, obj: Object, live: Object | None) -> None:  # noqa: ARG002 - the interface
+        self._write()
+        self._store(obj)
+
+    async def delete(self, live: Object) -> None:
+        self._write()
+        self.objects.pop((live["kind"], live["metadata"]["name"]), None)
+
+    async def apply_status(self, live: Object, status: Mapping[str, Any]) -> None:
+        self._write()
+        self.objects[live["kind"], live["metadata"]["name"]]["status"] = deepcopy(dict(status))
+
+    async def set_alias(self, alias: Alias) -> None:
+        self._track()
+        self.aliases[alias.alias] = alias.version
+
+    async def event(self, about: Object, condition: Object, now: datetime) -> None:
+        """Nobody listens."""
+
+    def of(self, kind: str) -> Objects:
+        return [obj for (its_kind, _), obj in sorted(self.objects.items()) if its_kind == kind]
+
+    def _track(self) -> None:
+        if not self.tracking:
+            raise TrackingUnavailable("connection refused")
+
+    def _write(self) -> None:
+        if self.writes_left == 0:
+            raise Killed
+        if self.writes_left is not None:
+            self.writes_left -= 1
+
+    def _store(self, obj: Object) -> None:
+        made = deepcopy(dict(obj))
+        before = self.objects.get((made["kind"], made["metadata"]["name"]), {})
+        uid = before.get("metadata", {}).get("uid", f"uid-{next(self.uids)}")
+        made["metadata"] = made["metadata"] | {"uid": uid}
+        if "status" in before:
+            made["status"] = before["status"]
+        self.objects[made["kind"], made["metadata"]["name"]] = made

@@ -1,0 +1,193 @@
+"""What holds over every history: whatever happens, in whatever order, and wherever the operator is killed."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.kinds import NOW, SETTINGS, make_drift_result, make_object, make_result, make_spec
+from support.memory import Killed, MemoryCluster
+
+from churn_operator.api.results import encode_result
+from churn_operator.churnmodel import ChurnModelKind
+from churn_operator.core.errors import Unavailable
+from churn_operator.core.objects import Key
+from churn_operator.core.reconcile import reconcile
+from churn_operator.driftmonitor import DriftMonitorKind
+from churn_operator.trainingrun import TrainingRunKind
+
+SPEC = make_spec(
+    retraining={"triggers": ["Drift", "NewData", "SpecChanged"], "cooldown": "1m", "probeInterval": "1m"},
+    monitoring={"schedule": "@every 1m", "current": {"source": {"uri": "s3://churn/current.csv"}}},
+    gates=[{"name": "quality", "metric": "roc_auc", "min": 0.8}],
+    rollout={"guard": "2m", "progressDeadline": "3m"},
+)
+KINDS: dict[str, Any] = {
+    "ChurnModel": ChurnModelKind(SETTINGS),
+    "TrainingRun": TrainingRunKind(SETTINGS),
+    "DriftMonitor": DriftMonitorKind(SETTINGS),
+}
+FINAL = {"Accepted", "Rejected", "Failed"}
+
+
+class Histories(RuleBasedStateMachine):
+    """A model called telco, the world around it, and an operator that may be killed before any write."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = NOW
+        self.revision = 1
+        self.cluster = MemoryCluster()
+        self.cluster.objects["ChurnModel", "telco"] = make_object("ChurnModel", "telco", SPEC.to_dict())
+
+    @rule(seconds=st.sampled_from([1, 10, 60, 300]), writes=st.none() | st.integers(0, 3))
+    def look(self, seconds: int, writes: int | None) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.cluster.writes_left = writes
+        self._pass()
+        self.cluster.writes_left = None
+        self._pass()
+        self._pass()
+
+    @rule(share=st.sampled_from([0.0, 0.5]), window=st.integers(1, 5), answers=st.booleans())
+    def the_usual_course(self, share: float, window: int, *, answers: bool) -> None:
+        """A minute in which every Job ends well: without it, few histories get as far as a second champion."""
+        self.look(60, None)
+        self.a_probe_ends()
+        self.a_check_ends(window, share)
+        self.look(1, None)
+        self.a_training_job_ends(0.9)
+        self.look(1, None)
+        self.a_server_starts(answers=answers)
+        self.look(1, None)
+
+    @rule()
+    def the_source_changes(self) -> None:
+        self.revision += 1
+
+    @rule(quality=st.sampled_from([0.5, 0.9]))
+    def a_training_job_ends(self, quality: float) -> None:
+        for job in self._open_jobs("train"):
+            run = self.cluster.objects["TrainingRun", job["metadata"]["name"].removesuffix("-train")]
+            read = run["status"]["resolved"]["task"].get("revision", f"version:{self.revision}")
+            number = int(run["metadata"]["name"].rpartition("-")[2])
+            data = make_result(1).data.model_copy(update={"revision": read})
+            result = make_result(number, metrics={"roc_auc": quality, "parity": 0.0}, data=data)
+            self._finish(job, "Complete", encode_result(result))
+
+    @rule(
+        role=st.sampled_from(["train", "probe", "drift"]), reason=st.sampled_from(["OneClass", "TrackingUnavailable"])
+    )
+    def a_job_fails(self, role: str, reason: str) -> None:
+        for job in self._open_jobs(role):
+            failure = (
+                f'{{"outcome": "Failed", "reason": "{reason}", "message": "…", "revision": "version:{self.revision}"}}'
+            )
+            self._finish(job, "Failed", failure)
+
+    @rule()
+    def a_probe_ends(self) -> None:
+        for job in self._open_jobs("probe"):
+            self._finish(job, "Complete", f'{{"outcome": "Probed", "revision": "version:{self.revision}"}}')
+
+    @rule(window=st.integers(1, 5), share=st.sampled_from([0.0, 0.5]))
+    def a_check_ends(self, window: int, share: float) -> None:
+        for job in self._open_jobs("drift"):
+            self._finish(job, "Complete", encode_result(make_drift_result(window, share)))
+
+    @rule(answers=st.booleans())
+    def a_server_starts(self, *, answers: bool) -> None:
+        for server in self.cluster.of("InferenceService"):
+            server["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+            if answers:
+                self.cluster.answering.add(server["metadata"]["name"].removeprefix("telco-"))
+
+    @rule()
+    def somebody_deletes_a_server(self) -> None:
+        for server in self.cluster.of("InferenceService")[:1]:
+            del self.cluster.objects["InferenceService", server["metadata"]["name"]]
+
+    @rule(up=st.booleans())
+    def mlflow_comes_and_goes(self, *, up: bool) -> None:
+        self.cluster.tracking = up
+
+    @invariant()
+    def one_run_at_a_time(self) -> None:
+        open_runs = [run for run in self._runs() if run.get("status", {}).get("phase") not in FINAL]
+        assert len(open_runs) <= 1
+
+    @invariant()
+    def no_number_is_used_twice_and_none_is_left_out(self) -> None:
+        numbers = sorted(int(run["metadata"]["name"].rpartition("-")[2]) for run in self._runs())
+        assert numbers == list(range(1, len(numbers) + 1))
+
+    @invariant()
+    def nothing_is_settled_twice_on_the_same_data(self) -> None:
+        settled = [
+            run["status"]["revision"]
+            for run in self._runs()
+            if run.get("status", {}).get("phase") in FINAL and run["status"].get("reason") != "TrackingUnavailable"
+        ]
+        assert len(settled) == len(set(settled))
+
+    @invariant()
+    def only_an_accepted_version_that_answered_has_the_traffic(self) -> None:
+        for service in self.cluster.of("Service"):
+            target = service["spec"]["selector"]["serving.kserve.io/inferenceservice"].removeprefix("telco-")
+            run = self.cluster.objects["TrainingRun", f"telco-{target.removeprefix('v')}"]
+            assert run["status"]["phase"] == "Accepted"
+            assert target in self.cluster.answering
+
+    @invariant()
+    def traffic_never_moves_back(self) -> None:
+        for service in self.cluster.of("Service"):
+            target = int(service["spec"]["selector"]["serving.kserve.io/inferenceservice"].removeprefix("telco-v"))
+            assert target >= getattr(self, "highest", 0)
+            self.highest = target
+
+    @invariant()
+    def at_most_one_champion_and_one_on_its_way(self) -> None:
+        states = [v["state"] for v in self._model().get("status", {}).get("versions", ())]
+        assert states.count("Champion") <= 1
+        assert states.count("RollingOut") <= 1
+
+    def _pass(self) -> None:
+        for kind, name in sorted(self.cluster.objects):
+            if kind in KINDS:
+                try:
+                    key = Key(kind, "team", name)
+                    asyncio.run(reconcile(KINDS[kind], key, self.cluster, self.cluster, self.now))
+                except (Killed, Unavailable):
+                    continue
+
+    def _model(self) -> dict[str, Any]:
+        return self.cluster.objects["ChurnModel", "telco"]
+
+    def _runs(self) -> list[dict[str, Any]]:
+        return self.cluster.of("TrainingRun")
+
+    def _open_jobs(self, role: str) -> list[dict[str, Any]]:
+        jobs = self.cluster.of("Job")
+        return [job for job in jobs if "status" not in job and job["metadata"]["labels"]["churnops.dev/role"] == role]
+
+    def _finish(self, job: dict[str, Any], condition: str, text: str) -> None:
+        job["status"] = {"conditions": [{"type": condition, "status": "True"}]}
+        name = job["metadata"]["name"]
+        self.cluster.objects["Pod", name] = {
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "labels": job["metadata"]["labels"] | {"batch.kubernetes.io/job-name": name},
+                "ownerReferences": [{"uid": job["metadata"]["uid"]}],
+            },
+            "spec": {"containers": [{"name": "job"}]},
+            "status": {"containerStatuses": [{"name": "job", "state": {"terminated": {"message": text}}}]},
+        }
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
