@@ -42,6 +42,15 @@ def map_list(*keys: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
+SHORT_NAME = (
+    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",
+    (
+        "metadata.name must start with a letter, have letters, digits and dashes only, and at most 40 of them: "
+        "Services and Jobs are named after it"
+    ),
+)
+"""A rule for kinds whose children's names begin with their own."""
+
 SET_LIST: dict[str, Any] = {"x-kubernetes-list-type": "set"}
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
@@ -58,8 +67,13 @@ Revision = Annotated[str, Field(min_length=1, max_length=256)]
 """Which state of a source was read: `version:…`, `etag:…` or `sha256:…`."""
 Time = Annotated[str, Field(max_length=32), WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 32})]
 """RFC 3339, UTC, whole seconds: what `core.clock` writes."""
-Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
-"""A Kubernetes quantity such as `500m` or `1Gi`."""
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
+Quantity = Annotated[
+    str,
+    Field(max_length=32, pattern=_QUANTITY, coerce_numbers_to_str=True),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 32, "pattern": _QUANTITY}),
+]
+"""A Kubernetes quantity such as `500m`, `1Gi` or 2."""
 Duration = Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,6}(s|m|h|d)$")]
 """`30s`, `10m`, `24h` or `90d`."""
 Interval = Annotated[str, Field(max_length=16, pattern=r"^[1-9][0-9]{0,5}(s|m|h|d)$")]
@@ -115,6 +129,25 @@ Conditions = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_e
 
 class Resources(Model):
     """Requests and limits of one container."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                (
+                    "[self.requests, self.limits].all(m, m.all(k, k in ['cpu', 'memory', 'ephemeral-storage'] || "
+                    "k.contains('/')))"
+                ),
+                "requests and limits name cpu, memory, ephemeral-storage or a vendor's resource such as nvidia.com/gpu",
+            ),
+            (
+                (
+                    "self.requests.all(k, !(k in self.limits) || "
+                    "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)"
+                ),
+                "requests must not exceed limits",
+            ),
+        )
+    )
 
     requests: Annotated[dict[Annotated[str, Field(max_length=63)], Quantity], Field(max_length=8)] = {}
     """What is reserved, for example cpu: 500m."""

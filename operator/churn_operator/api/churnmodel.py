@@ -7,6 +7,7 @@ from pydantic import Field
 
 from churn_operator.api.base import (
     SET_LIST,
+    SHORT_NAME,
     Condition,
     Conditions,
     Digest,
@@ -243,13 +244,5 @@ class ChurnModel:
         ("Drift", "string", ".status.summary.drift"),
         ("Age", "date", ".metadata.creationTimestamp"),
     )
-    rules: ClassVar = (
-        (
-            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",
-            (
-                "a ChurnModel's name starts with a letter, has letters, digits and dashes only, and at most 40 of them: "
-                "it names Services and Jobs"
-            ),
-        ),
-    )
+    rules: ClassVar = (SHORT_NAME,)
     selectable: ClassVar = ()

@@ -4,8 +4,9 @@ pydantic speaks JSON schema, Kubernetes a smaller dialect, the "structural schem
 ours must say (a description of every field, a bound of everything that can grow), fails the generation.
 """
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from churn_operator.api.base import GROUP, VERSION
+from churn_operator.api.base import GROUP, VERSION, rules
 from churn_operator.api.churnmodel import ChurnModel
 from churn_operator.api.driftmonitor import DriftMonitor
 from churn_operator.api.trainingrun import TrainingRun
@@ -35,6 +36,7 @@ SHARED = (
     "maxItems",
     "maxProperties",
     "required",
+    "x-kubernetes-int-or-string",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
     "x-kubernetes-preserve-unknown-fields",
@@ -81,7 +83,7 @@ class Converter:
         unknown = node.keys() - {*SHARED, *TURNED}
         if unknown:
             raise SchemaError(f"{self.path}: a CRD cannot say {', '.join(sorted(unknown))}")
-        result = {"description": paragraph(node["description"])} if "description" in node else {}
+        result: Schema = {"description": paragraph(node["description"])} if "description" in node else {}
         result |= {key: node[key] for key in SHARED if key in node}
         if "const" in node:
             result["enum"] = [node["const"]]
@@ -109,7 +111,8 @@ class Converter:
         # Asked of the field: what its type is does not say what it is here for. pydantic leaves out a repetition.
         if not field.get("description"):
             raise SchemaError(f"{self.path}: has no description of its own")
-        return self.convert(field)
+        converted = self.convert(field)
+        return converted | {"description": " ".join([converted["description"], *told_twice(converted)])}
 
     def resolve(self, node: Schema) -> Schema:
         """Put the definition in the place of its reference, and absent in the place of null."""
@@ -127,8 +130,12 @@ class Converter:
     def check_bound(self, node: Schema) -> None:
         """CEL rules are costed by the largest value a field can hold, and so is etcd."""
         free = "additionalProperties" in node or "x-kubernetes-preserve-unknown-fields" in node
-        bounds = {"string": ("maxLength", "enum"), "array": ("maxItems",), "object": ("maxProperties",) if free else ()}
-        wanted = bounds.get(node["type"], ())
+        bounds = {
+            "string": ("maxLength", "enum"),
+            "array": ("maxItems",),
+            "object": ("maxProperties",) if free else (),
+        } | dict.fromkeys(("boolean", "integer", "number"), ())
+        wanted = ("maxLength",) if "x-kubernetes-int-or-string" in node else bounds[node["type"]]
         if wanted and not any(bound in node for bound in wanted):
             raise SchemaError(f"{self.path}: has no {wanted[0]}")
 
@@ -136,6 +143,22 @@ class Converter:
 def paragraph(docstring: str) -> str:
     """The docstring as one line: `kubectl explain` wraps it itself."""
     return " ".join(docstring.split())
+
+
+def told_twice(node: Schema) -> Iterator[str]:
+    """What `kubectl explain` keeps to itself: defaults, more than four choices, and those of a list's items."""
+    choices = node.get("items", {}).get("enum") or (node.get("enum", []) if len(node.get("enum", [])) > 4 else [])
+    if choices:
+        yield f"{'Any' if 'items' in node else 'One'} of {', '.join(choices)}."
+    default = node.get("default")
+    nested = {name: field["default"] for name, field in node.get("properties", {}).items() if "default" in field}
+    if default not in (None, "", [], {}, nested):
+        yield f"Defaults to {flow(default)}."
+
+
+def flow(value: Any) -> str:
+    """A value on one line, as one would write it in a file."""
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False).removesuffix("...\n").strip()
 
 
 def without_nulls(value: Any) -> Any:
@@ -153,13 +176,9 @@ def structural(model: type[BaseModel], path: str, *, observed: bool) -> Schema:
     return Converter(definitions, path, observed).convert(schema)
 
 
-def validations(kind: Kind) -> list[dict[str, str]]:
-    return [{"rule": rule, "message": message} for rule, message in kind.rules]
-
-
 def object_schema(kind: Kind) -> Schema:
     """The schema of the whole object."""
-    schema: Schema = {
+    return {
         "description": kind.doc,
         "type": "object",
         "required": ["spec"],
@@ -170,8 +189,8 @@ def object_schema(kind: Kind) -> Schema:
             "spec": structural(kind.spec, "spec", observed=False),
             "status": structural(kind.status, "status", observed=True),
         },
+        **rules(*kind.rules),
     }
-    return schema | ({"x-kubernetes-validations": validations(kind)} if kind.rules else {})
 
 
 def definition(kind: Kind) -> Schema:

@@ -10,9 +10,16 @@ from churn_operator.api.base import SET_LIST, Column, Digest, LocalRef, Model, N
 class Claim(Model):
     """A file on a PersistentVolumeClaim."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("!self.path.startsWith('/')", "path must not start with a slash: it is inside the volume"),
+            ("!self.path.matches('(^|/)[.][.](/|$)')", "path must not lead out of the volume by .."),
+        )
+    )
+
     name: Name
     """Name of the PersistentVolumeClaim, in this namespace."""
-    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/]")]
+    path: Annotated[str, Field(min_length=1, max_length=1024)]
     """The file's path inside the volume, without a leading slash."""
 
 
@@ -23,8 +30,12 @@ class DataSource(Model):
         json_schema_extra=rules(
             ("has(self.uri) != has(self.claim)", "exactly one of uri and claim is required"),
             (
-                "!has(self.uri) || self.uri.matches('^(s3|https?)://')",
-                "uri must start with s3://, http:// or https://",
+                "!has(self.uri) || self.uri.matches('^(s3|https?)://[^/]+/.')",
+                "uri must be s3://bucket/key, http://host/path or https://host/path",
+            ),
+            (
+                "!has(self.uri) || !self.uri.matches('://[^/]*@')",
+                "uri must not hold credentials: they belong into the Secret that secretRef names",
             ),
             (
                 (
@@ -47,6 +58,17 @@ class DataSource(Model):
 
 class DataSpec(Model):
     """The table a model learns from."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("!(self.target in self.exclude)", "target must not be listed in exclude: it is what is learned"),
+            ("!has(self.idColumn) || self.idColumn != self.target", "idColumn and target must be different columns"),
+            (
+                "!has(self.idColumn) || !(self.idColumn in self.exclude)",
+                "idColumn must not be listed in exclude: it never is a feature",
+            ),
+        )
+    )
 
     source: DataSource
     """Where the labelled rows are."""

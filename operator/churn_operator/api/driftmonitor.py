@@ -4,9 +4,28 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from churn_operator.api.base import Conditions, LocalRef, Model, Revision, Text, Time, Uri, Word, rules
+from churn_operator.api.base import SHORT_NAME, Conditions, LocalRef, Model, Revision, Text, Time, Uri, Word, rules
 from churn_operator.api.data import DataSource
 from churn_operator.api.tasks import ColumnDrift, ColumnTests, Window
+
+
+def _cron_field(value: str) -> str:
+    part = rf"(\*|{value}(-{value})?)(/[1-9][0-9]?)?"
+    return f"{part}(,{part})*"
+
+
+_CRON = " ".join(
+    _cron_field(value)
+    for value in (
+        "[0-5]?[0-9]",
+        "([01]?[0-9]|2[0-3])",
+        "(0?[1-9]|[12][0-9]|3[01]|L)",
+        "(0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)",
+        "([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)",
+    )
+)
+SCHEDULE = rf"^(@(hourly|daily|weekly|monthly)|@every [1-9][0-9]{{0,5}}[smhd]|{_CRON})$"
+"""What a schedule looks like; a regular expression of RE2."""
 
 
 class Current(Model):
@@ -22,9 +41,9 @@ class Persistence(Model):
     model_config = ConfigDict(json_schema_extra=rules(("self.breaches <= self.of", "breaches must not exceed of")))
 
     breaches: Annotated[int, Field(ge=1, le=10)] = 1
-    """Windows that reach the bound…"""
+    """Windows that must reach the bound before it is an alarm."""
     of: Annotated[int, Field(ge=1, le=10)] = 1
-    """…among this many last ones."""
+    """How many of the last windows are looked at."""
 
 
 class MonitoringSpec(Model):
@@ -35,7 +54,16 @@ class MonitoringSpec(Model):
         Field(
             min_length=1,
             max_length=64,
-            pattern=r"^(@(hourly|daily|weekly|monthly)|@every [0-9]{1,6}(s|m|h|d)|([^ @]+ ){4}[^ ]+)$",
+            # No `pattern`: its message would be the expression.
+            json_schema_extra=rules(
+                (
+                    f"self.matches(r'{SCHEDULE}')",
+                    (
+                        "schedule must be five fields of cron in UTC, @hourly, @daily, @weekly, @monthly, "
+                        "or @every and a length of time such as @every 10m"
+                    ),
+                )
+            ),
         ),
     ] = "@daily"
     """Cron (five fields, UTC), @hourly, @daily, @weekly, @monthly, or @every 10m."""
@@ -127,5 +155,5 @@ class DriftMonitor:
         ("Next check", "string", ".status.nextCheckAt"),
         ("Age", "date", ".metadata.creationTimestamp"),
     )
-    rules: ClassVar = ()
+    rules: ClassVar = (SHORT_NAME,)
     selectable: ClassVar = (".spec.modelRef.name",)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from churn_operator.api.base import Column, Digest, FreeForm, Model, Name, Revision, Text, Time, Uri, Word
 from churn_operator.api.data import DataRead, DataSource, DataSpec
-from churn_operator.api.training import Metric, TrainingSpec
+from churn_operator.api.training import Confidence, Metric, TrainingSpec
 
 TASK_PATH = "/task/task.json"
 TERMINATION_PATH = "/dev/termination-log"
@@ -96,7 +96,7 @@ class Comparison(Model):
 
     metric: Metric
     """What is compared."""
-    confidence: Annotated[float, Field(ge=0.5, le=0.999)]
+    confidence: Confidence
     """One-sided confidence of the bound."""
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from churn_operator.api.base import FreeForm, Model, Name, Resources, map_list, rules
 
@@ -21,6 +21,15 @@ Metric = Literal[
 """Metrics of a probability forecast; scikit-learn's names where it has one."""
 
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"log_loss", "brier_score", "expected_calibration_error"})
+
+Confidence = Annotated[
+    float,
+    Field(ge=0.5, le=0.999),
+    # A rule of its own: the API server prints a bound that is no whole number as the whole number below.
+    WithJsonSchema(
+        {"type": "number"} | rules(("self >= 0.5 && self <= 0.999", "confidence must lie between 0.5 and 0.999"))
+    ),
+]
 
 EstimatorName = Literal["LogisticRegression", "HistGradientBoosting", "RandomForest"]
 
@@ -77,7 +86,7 @@ class ChampionGate(Model):
     min_improvement: Annotated[float, Field(ge=-1, le=1)] = -0.005
     """The lower confidence bound of challenger minus champion (turned round where lower is better) must be at least
     this: below zero asks that it is not worse by more, above zero that it is better."""
-    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+    confidence: Confidence = 0.95
     """One-sided confidence of that bound, by a paired bootstrap over the held-out rows."""
 
 
@@ -90,6 +99,13 @@ class Gate(Model):
             ("!has(self.metric) || has(self.min) || has(self.max)", "a metric needs min, max or both"),
             ("has(self.metric) || (!has(self.min) && !has(self.max))", "min and max belong to metric"),
             ("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not exceed max"),
+            (
+                (
+                    "!has(self.metric) || self.metric == 'log_loss' || "
+                    "[has(self.min) ? self.min : 0.0, has(self.max) ? self.max : 1.0].all(b, b >= 0.0 && b <= 1.0)"
+                ),
+                "min and max must lie between 0 and 1 for every metric but log_loss",
+            ),
         )
     )
 

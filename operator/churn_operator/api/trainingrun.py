@@ -62,7 +62,10 @@ class TrainingRunSpec(Model):
     """Why to train. Everything else is taken from the ChurnModel when the run starts."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(("self == oldSelf", "a TrainingRun's spec cannot be changed: create another run"))
+        json_schema_extra=rules(
+            ("self == oldSelf", "a TrainingRun's spec cannot be changed: create another run"),
+            ("!has(self.evidence) || self.trigger == 'Drift'", "evidence belongs to the trigger Drift"),
+        )
     )
 
     model_ref: LocalRef
@@ -158,8 +161,10 @@ class TrainingRun:
     rules: ClassVar = (
         (
             # As one pattern made of the model's name, it would cost twice what a rule may.
-            "self.metadata.name.startsWith(self.spec.modelRef.name + '-') && "
-            "self.metadata.name.substring(size(self.spec.modelRef.name)).matches('^-[1-9][0-9]{0,8}$')",
+            (
+                "self.metadata.name.startsWith(self.spec.modelRef.name + '-') && "
+                "self.metadata.name.substring(size(self.spec.modelRef.name)).matches('^-[1-9][0-9]{0,8}$')"
+            ),
             "metadata.name: a TrainingRun is named after its model and a number of its own, such as telco-7",
         ),
     )
