@@ -11,30 +11,30 @@ from churn_operator.jobs import convert, split
 from churn_operator.jobs.bundle import Bundle
 from churn_operator.jobs.frame import conform
 from churn_operator.jobs.metrics import Forecast, evaluate, improvement_bound
+from churn_operator.jobs.rows import Rows
+from churn_operator.jobs.target import MIN_CLASS_ROWS
 
 log = logging.getLogger(__name__)
 
 
-def unseen(
-    table: pd.DataFrame, champion: Bundle, held_out: NDArray[np.bool_], split_by: tuple[str, ...]
-) -> NDArray[np.bool_]:
+def unseen(rows: Rows, champion: Bundle) -> NDArray[np.bool_]:
     """Which of the held-out rows the champion was not trained on either.
 
     Where the columns that decide changed since, a row must be held out by the old ones and by the new ones. Where the
-    old ones are gone from the table, nobody can tell, and the new ones alone decide.
+    old ones are gone from the table, or leave too few rows, the new ones alone decide.
     """
     by = champion.manifest.split_by
-    if by == split_by or set(by) == set(split_by):
-        return held_out
-    if gone := [name for name in by if name not in table.columns]:
+    if set(by) == set(rows.split_by):
+        return rows.held_out
+    if gone := [name for name in by if name not in rows.table.columns]:
         log.warning("which rows the champion has seen cannot be told: no column %s any more", ", ".join(gone))
-        return held_out
-    clean, _ = conform(table, champion.contract)
-    columns = {name: clean[name] if name in clean else split.identifiers(table[name]) for name in by}
-    both = held_out & split.held_out(pd.DataFrame(columns), by)
-    if len(np.unique(both)) < 2:
-        log.warning("no held-out row is one that the champion has not seen")
-        return held_out
+        return rows.held_out
+    clean, _ = conform(rows.table, champion.contract)
+    columns = {name: clean[name] if name in clean else split.identifiers(rows.table[name]) for name in by}
+    both = rows.held_out & split.held_out(pd.DataFrame(columns), by)
+    if np.bincount(rows.truth[both], minlength=2).min() < MIN_CLASS_ROWS:
+        log.warning("only %d held-out rows are ones that the champion has not seen: all are compared", both.sum())
+        return rows.held_out
     return both
 
 

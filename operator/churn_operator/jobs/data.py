@@ -100,7 +100,7 @@ def table(content: Content, text_columns: tuple[str, ...] = ()) -> "pd.DataFrame
 
     try:
         if content.uri.lower().endswith(".parquet"):
-            return pd.read_parquet(io.BytesIO(content.data))
+            return pd.read_parquet(io.BytesIO(content.data)).rename(columns=str)
         return pd.read_csv(
             io.BytesIO(content.data),
             keep_default_na=False,

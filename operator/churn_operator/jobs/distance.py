@@ -7,7 +7,6 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -34,8 +33,9 @@ class Distances:
     def share(self) -> float:
         return self.drifted / len(self.columns)
 
-    def save_html(self, path: Path) -> None:
-        self.snapshot.save_html(str(path))
+    def html(self) -> bytes:
+        """The report, a page of about 4 MB."""
+        return str(self.snapshot.get_html_str(as_iframe=False)).encode()
 
 
 def measure(reference: pd.DataFrame, current: pd.DataFrame, contract: Contract, tests: ColumnTests) -> Distances:
@@ -45,8 +45,11 @@ def measure(reference: pd.DataFrame, current: pd.DataFrame, contract: Contract, 
     1 or the threshold, whichever is more. Single missing numbers are left out by Evidently; a missing category is a
     category.
     """
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.presets import DataDriftPreset
+    with warnings.catch_warnings():
+        # deprecated parts of litestar and numpy that Evidently imports
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.presets import DataDriftPreset
 
     reference, current = _labelled(reference, contract), _labelled(current, contract)
     numerical = [
@@ -64,12 +67,10 @@ def measure(reference: pd.DataFrame, current: pd.DataFrame, contract: Contract, 
         cat_threshold=tests.threshold,
         include_tests=False,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        snapshot = Report([preset]).run(
-            Dataset.from_pandas(current[columns], data_definition=definition),
-            Dataset.from_pandas(reference[columns], data_definition=definition),
-        )
+    snapshot = Report([preset]).run(
+        Dataset.from_pandas(current[columns], data_definition=definition),
+        Dataset.from_pandas(reference[columns], data_definition=definition),
+    )
     scores = _scores(snapshot) | dict.fromkeys(empty, max(1.0, tests.threshold))
     found = [ColumnDrift(name=name, score=score, drifted=score >= tests.threshold) for name, score in scores.items()]
     return Distances(sorted(found, key=lambda column: (-column.score, column.name)), snapshot)

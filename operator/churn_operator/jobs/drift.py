@@ -1,8 +1,6 @@
 """`drift`: how far a window of rows is from what the champion was trained on, by Evidently."""
 
 import logging
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from churn_operator.api.contract import CONTRACT_FILE, PROFILE_FILE
@@ -10,7 +8,7 @@ from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import ColumnDrift, DriftResult, DriftTask, Window
 from churn_operator.jobs import bundle, data
 from churn_operator.jobs.failure import Refused
-from churn_operator.jobs.tracking import Tracker, failed, open_run
+from churn_operator.jobs.tracking import Tracker, open_run
 
 if TYPE_CHECKING:
     from churn_operator.jobs.distance import Distances
@@ -42,7 +40,7 @@ def drift(task: DriftTask) -> DriftResult:
     try:
         result = _compare(task, revision, tracker)
     except BaseException as error:
-        failed(tracker, error)
+        tracker.fail(error)
         raise
     tracker.finish(result)
     return result
@@ -63,9 +61,7 @@ def _compare(task: DriftTask, revision: str, tracker: Tracker) -> DriftResult:
         log.warning("in the window, %s", note)
     found = distance.measure(rebuild(champion.profile), current, champion.contract, task.tests)
     log.info("%d of %d features drifted", found.drifted, len(found.columns))
-    with tempfile.TemporaryDirectory() as folder:
-        found.save_html(Path(folder) / REPORT)
-        tracker.artifacts(Path(folder))
+    tracker.artifact(REPORT, found.html())
     _log(task, content, table.shape[0], found, tracker)
     return DriftResult(
         outcome="Compared",

@@ -5,7 +5,7 @@ scikit-learn is fitted on exactly the numbers that it will be asked about.
 """
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +108,7 @@ def _clean_objects(column: pd.Series) -> pd.Series:
 def to_text(column: pd.Series) -> pd.Series:
     """Text as `api.contract.as_category` gives it, for a whole column of str and nulls."""
     text = column.fillna(MISSING).astype(str).str.strip()
-    return cast("pd.Series", text.mask(text.isin(MISSING_WORDS), MISSING).astype(object))
+    return text.mask(text.isin(MISSING_WORDS), MISSING).astype(object)
 
 
 def _float32(numbers: Vector, column: pd.Series) -> pd.Series:

@@ -53,7 +53,8 @@ class Forecast:
     def bins(self) -> Floats:
         """Membership of shape (rows, BINS)."""
         edges = np.linspace(0, 1, BINS + 1)[1:-1]
-        return np.eye(BINS)[np.searchsorted(edges, self.probability, side="right")]
+        membership: Floats = np.eye(BINS)[np.searchsorted(edges, self.probability, side="right")]
+        return membership
 
 
 def evaluate(metric: Metric, forecast: Forecast) -> float:

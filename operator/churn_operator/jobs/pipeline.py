@@ -60,11 +60,9 @@ def _parts(name: EstimatorName) -> tuple[dict[str, Any], Any, Any]:
         case "HistGradientBoosting":
             return {"random_state": SEED}, "passthrough", codes
         case "RandomForest":
-            from joblib import cpu_count
-
             # single rows in a leaf make probabilities of 0 and 1
             return (
-                {"n_estimators": 300, "min_samples_leaf": 5, "random_state": SEED, "n_jobs": cpu_count()},
+                {"n_estimators": 300, "min_samples_leaf": 5, "random_state": SEED, "n_jobs": -1},
                 median,
                 codes,
             )

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
 from churn_operator.api.base import Column, Model
@@ -95,8 +96,9 @@ def rebuild(profile: Profile) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _spread(counts: list[int], rows: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _spread(counts: list[int], rows: int) -> NDArray[np.intp]:
     """For each of the rows, the cell it falls into, in proportion to the counts."""
     edges = np.cumsum(counts)
     middles = (np.arange(rows) + 0.5) * (edges[-1] / rows)
-    return np.searchsorted(edges, middles, side="right")
+    cells: NDArray[np.intp] = np.searchsorted(edges, middles, side="right")
+    return cells

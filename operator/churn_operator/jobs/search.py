@@ -14,9 +14,10 @@ from sklearn.model_selection import StratifiedKFold
 
 from churn_operator.api.contract import Contract
 from churn_operator.api.reasons import Reason
-from churn_operator.api.training import LOWER_IS_BETTER, EstimatorName, Metric, TrainingSpec
-from churn_operator.jobs import metrics, pipeline
+from churn_operator.api.training import LOWER_IS_BETTER, EstimatorName, TrainingSpec
+from churn_operator.jobs import pipeline
 from churn_operator.jobs.failure import Refused
+from churn_operator.jobs.metrics import Forecast, evaluate
 
 log = logging.getLogger(__name__)
 
@@ -35,37 +36,51 @@ class Candidate:
     """The probability of each training row, given by a model that was fitted without it."""
 
 
-Report = Callable[[int, int, float | None], None]
-"""Told after each fit: how many are done, of how many, and the best score of a candidate so far."""
+Report = Callable[[int, int, float], None]
+"""Told after each fit: how many are done, of how many, and the best score so far."""
 
 
-def run(
-    frame: pd.DataFrame, truth: NDArray[np.int64], contract: Contract, spec: TrainingSpec, report: Report
-) -> list[Candidate]:
-    """All candidates, best first; equal ones stay in the spec's order."""
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Clean rows to learn from, and the truth as 0 and 1."""
+
+    frame: pd.DataFrame
+    truth: NDArray[np.int64]
+    contract: Contract
+
+    def take(self, rows: NDArray[np.intp]) -> "Sample":
+        return Sample(self.frame.iloc[rows], self.truth[rows], self.contract)
+
+
+def run(sample: Sample, spec: TrainingSpec, report: Report) -> list[Candidate]:
+    """All candidates, best first; equal ones stay in the spec's order.
+
+    Raises:
+        Refused: there are too few rows of a class for so many folds, or an estimator does not take its params.
+    """
     folds = spec.cross_validation.folds
-    if (fewer := int(np.bincount(truth, minlength=2).min())) < folds:
-        raise Refused(Reason.DataEmpty, f"the training rows hold {fewer} of one class; {folds} folds need {folds}")
-    splits = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(frame, truth))
+    if (fewer := int(np.bincount(sample.truth, minlength=2).min())) < folds:
+        raise Refused(Reason.DataEmpty, f"the training rows hold {fewer} of one class, too few for {folds} folds")
+    splits = list(StratifiedKFold(folds, shuffle=True, random_state=pipeline.SEED).split(sample.frame, sample.truth))
     trials = [(e.name, params) for e in spec.estimators for params in pipeline.settings(e, spec.search)]
     sign = -1 if spec.metric in LOWER_IS_BETTER else 1
     found: list[Candidate] = []
     for name, params in trials:
-        best = max((c.score * sign for c in found), default=None)
-        done = len(found) * folds
-
-        def tell(fits: int, *, done: int = done, best: float | None = best) -> None:
-            report(done + fits, len(trials) * folds, None if best is None else best * sign)
-
-        candidate = _validate(frame, truth, contract, name, params, splits, spec.metric, tell)
+        out_of_fold = np.empty(len(sample.truth))
+        scores = []
+        for train, test in splits:
+            model = fit(sample.take(train), name, params)
+            out_of_fold[test] = model.predict_proba(sample.frame.iloc[test])[:, 1]
+            scores.append(evaluate(spec.metric, Forecast(sample.truth[test], out_of_fold[test])))
+            known = [float(np.mean(scores)), *(candidate.score for candidate in found)]
+            report(len(found) * folds + len(scores), len(trials) * folds, max(known, key=lambda s: sign * s))
+        candidate = Candidate(name, params, float(np.mean(scores)), float(np.std(scores)), out_of_fold)
         log.info("%s %s: %s %.4f ± %.4f", name, params, spec.metric, candidate.score, candidate.spread)
         found.append(candidate)
     return sorted(found, key=lambda c: -sign * c.score)
 
 
-def fit(
-    frame: pd.DataFrame, truth: NDArray[np.int64], contract: Contract, name: EstimatorName, params: dict[str, Any]
-) -> Any:
+def fit(sample: Sample, name: EstimatorName, params: dict[str, Any]) -> Any:
     """The fitted pipeline.
 
     Raises:
@@ -76,26 +91,6 @@ def fit(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return pipeline.build(contract, name, params).fit(frame, truth)
+            return pipeline.build(sample.contract, name, params).fit(sample.frame, sample.truth)
     except InvalidParameterError as error:
         raise Refused(Reason.JobFailed, f"estimator {name} refuses its params: {error}") from error
-
-
-def _validate(
-    frame: pd.DataFrame,
-    truth: NDArray[np.int64],
-    contract: Contract,
-    name: EstimatorName,
-    params: dict[str, Any],
-    splits: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
-    metric: Metric,
-    tell: Callable[[int], None],
-) -> Candidate:
-    out_of_fold = np.empty(len(frame))
-    scores = []
-    for fits, (train, test) in enumerate(splits, start=1):
-        model = fit(frame.iloc[train], truth[train], contract, name, params)
-        out_of_fold[test] = model.predict_proba(frame.iloc[test])[:, 1]
-        scores.append(metrics.evaluate(metric, metrics.Forecast(truth[test], out_of_fold[test])))
-        tell(fits)
-    return Candidate(name, params, float(np.mean(scores)), float(np.std(scores)), out_of_fold)

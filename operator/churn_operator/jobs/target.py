@@ -58,18 +58,19 @@ def positive_label(values: pd.Series, spec: DataSpec) -> str:
     return found[0]
 
 
-def check(values: pd.Series, spec: DataSpec) -> None:
-    """Refuses rows that are too few, or all alike."""
+def encode(values: pd.Series, spec: DataSpec) -> tuple[NDArray[np.int64], str]:
+    """1 where a customer left, else 0; and the label that says so.
+
+    Raises:
+        Refused: the rows are too few, all alike, or nobody can tell which of them left.
+    """
     if len(values) < MIN_ROWS:
         raise Refused(Reason.DataEmpty, f"{len(values)} rows have a {spec.target!r}; at least {MIN_ROWS} are needed")
     counts = values.value_counts()
     if len(counts) == 1:
         raise Refused(Reason.OneClass, f"target {spec.target!r} is {counts.index[0]!r} in all {len(values)} rows")
-
-
-def encode(values: pd.Series, label: str, spec: DataSpec) -> NDArray[np.int64]:
-    """1 where a customer left, else 0."""
-    left = (values == label).to_numpy(dtype=np.int64)
+    label = positive_label(values, spec)
+    left = (values == label).to_numpy().astype(np.int64)
     fewer = int(min(left.sum(), len(left) - left.sum()))
     if fewer < MIN_CLASS_ROWS:
         side = label if left.sum() == fewer else f"not {label}"
@@ -77,4 +78,4 @@ def encode(values: pd.Series, label: str, spec: DataSpec) -> NDArray[np.int64]:
             Reason.DataEmpty,
             f"target {spec.target!r} is {side} in {fewer} of {len(left)} rows; at least {MIN_CLASS_ROWS} are needed",
         )
-    return left
+    return left, label

@@ -2,27 +2,21 @@
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from churn_operator.api.contract import Contract, Manifest
+from churn_operator.api.contract import Manifest
 from churn_operator.api.data import DataRead
-from churn_operator.api.reasons import Reason
 from churn_operator.api.results import decode_result
 from churn_operator.api.tasks import (
     RUN_TAG,
     ComparisonResult,
     Golden,
     ModelRef,
-    Progress,
     TrainResult,
     TrainTask,
 )
@@ -32,38 +26,18 @@ from churn_operator.jobs import (
     convert,
     data,
     flavour,
-    frame,
     golden,
     metrics,
     profile,
     search,
-    split,
-    target,
 )
-from churn_operator.jobs.failure import Refused
-from churn_operator.jobs.tracking import Tracker, Version, failed, open_run
+from churn_operator.jobs.rows import Rows, prepare
+from churn_operator.jobs.tracking import Tracker, Version, open_run
 
 if TYPE_CHECKING:
     from churn_operator.jobs.bundle import Bundle
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The table, ready to learn from."""
-
-    table: pd.DataFrame
-    """As it was read, without rows that have no target."""
-    frame: pd.DataFrame
-    """Clean features: numerical columns first."""
-    truth: NDArray[np.int64]
-    held_out: NDArray[np.bool_]
-    split_by: tuple[str, ...]
-    contract: Contract
-    positive_label: str
-    dropped: int
-    """Rows that had no target."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +70,16 @@ def train(task: TrainTask) -> TrainResult:
     try:
         return _train(task, tracker)
     except BaseException as error:
-        failed(tracker, error)
+        tracker.fail(error)
         raise
 
 
 def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
-    tracker.progress(Progress(percent=0, step="read"))
+    tracker.progress(0, "read")
+    champion = bundle.load(task.champion.model) if task.champion else None
     content = data.read(task.data.source, task.revision, task.storage_uri)
     log.info("read %s at %s, %d bytes", content.uri, content.revision, len(content.data))
-    rows = prepare(content, task)
+    rows = prepare(content, task.data)
     read = DataRead(
         uri=content.uri,
         revision=content.revision,
@@ -114,13 +89,12 @@ def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
         holdout_rows=int(rows.held_out.sum()),
     )
     challenger = learn(rows, task, tracker)
-    tracker.progress(Progress(percent=90, step="evaluate", metric=challenger.best.score))
+    tracker.progress(90, "evaluate", challenger.best.score)
     measured = {m: metrics.evaluate(m, challenger.forecast) for m in metrics.METRICS} | {"parity": challenger.parity}
-    champion = bundle.load(task.champion.model) if task.champion else None
     compared, champion_metrics = compare_all(task, champion, challenger, rows, content.digest)
     typical = golden.golden(challenger.pipeline, rows.frame[~rows.held_out], rows.contract)
     packed = package(task, rows, challenger, typical)
-    tracker.progress(Progress(percent=95, step="register", metric=challenger.best.score))
+    tracker.progress(95, "register", challenger.best.score)
     stored = bundle.store(packed, task.storage_uri)
     log.info("stored %s", stored.uri)
     record(tracker, task, read, challenger, measured | champion_metrics)
@@ -142,70 +116,20 @@ def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
     return result
 
 
-def prepare(content: data.Content, task: TrainTask) -> Rows:
-    """The table's features, target and hold-out.
-
-    Raises:
-        Refused: it cannot be learned from.
-    """
-    spec = task.data
-    table = data.table(content, (spec.id_column,) if spec.id_column else ())
-    if table.empty:
-        raise Refused(Reason.DataEmpty, f"{content.uri} has no rows")
-    names = frame.candidates(table, spec)
-    labels = target.labels(table[spec.target])
-    kept = labels.notna().to_numpy()
-    dropped = int((~kept).sum())
-    table, labels = table[kept].reset_index(drop=True), labels[kept].reset_index(drop=True)
-    target.check(labels, spec)
-    label = target.positive_label(labels, spec)
-    truth = target.encode(labels, label, spec)
-    columns = {name: frame.clean(table[name]) for name in names}
-    numeric = [name for name in names if columns[name].dtype == np.float32]
-    clean = pd.DataFrame({name: columns[name] for name in [*numeric, *(n for n in names if n not in numeric)]})
-    if spec.id_column:
-        held_out = split.held_out(
-            pd.DataFrame({spec.id_column: split.identifiers(table[spec.id_column])}), [spec.id_column]
-        )
-        split_by: tuple[str, ...] = (spec.id_column,)
-    else:
-        held_out, split_by = split.held_out(clean, names), tuple(names)
-    _check_split(truth, held_out)
-    log.info(
-        "%d rows, %d without target, %d held out, %d features, %.1f %% are %r",
-        len(table) + dropped,
-        dropped,
-        held_out.sum(),
-        len(names),
-        100 * truth.mean(),
-        label,
-    )
-    contract = frame.infer(clean[~held_out][names])
-    return Rows(table, clean, truth, held_out, split_by, contract, label, dropped)
-
-
-def _check_split(truth: NDArray[np.int64], held_out: NDArray[np.bool_]) -> None:
-    for part, name in ((held_out, "held-out"), (~held_out, "training")):
-        if len(np.unique(truth[part])) < 2:
-            raise Refused(
-                Reason.DataEmpty, f"the {int(part.sum())} {name} rows do not hold both classes: more rows are needed"
-            )
-
-
 def learn(rows: Rows, task: TrainTask, tracker: Tracker) -> Challenger:
     """Searches on the training rows, fits the best, converts it, and asks it about the held-out ones."""
-    learning, asked = rows.frame[~rows.held_out], rows.frame[rows.held_out]
-    truth = rows.truth[~rows.held_out]
+    asked = rows.frame[rows.held_out]
+    sample = search.Sample(rows.frame[~rows.held_out], rows.truth[~rows.held_out], rows.contract)
 
-    def report(done: int, total: int, best: float | None) -> None:
-        tracker.progress(Progress(percent=5 + 75 * done // total, step="search", metric=best))
+    def report(done: int, total: int, best: float) -> None:
+        tracker.progress(5 + 75 * done // total, "search", best)
 
-    found = search.run(learning, truth, rows.contract, task.training, report)
+    found = search.run(sample, task.training, report)
     best = found[0]
-    threshold = metrics.best_threshold(truth, best.out_of_fold)
-    tracker.progress(Progress(percent=80, step="fit", metric=best.score))
-    fitted = search.fit(learning, truth, rows.contract, best.name, best.params)
-    tracker.progress(Progress(percent=85, step="convert", metric=best.score))
+    threshold = metrics.best_threshold(sample.truth, best.out_of_fold)
+    tracker.progress(80, "fit", best.score)
+    fitted = search.fit(sample, best.name, best.params)
+    tracker.progress(85, "convert", best.score)
     onnx = convert.to_onnx(fitted, rows.contract)
     answers = convert.Model(onnx, rows.contract).probabilities(asked)
     parity = float(np.abs(answers - fitted.predict_proba(asked)[:, 1]).max())
@@ -221,7 +145,7 @@ def compare_all(
     """The comparisons that the gates ask for, and the champion's metrics on the same rows."""
     if champion is None:
         return (), {}
-    both = compare.unseen(rows.table, champion, rows.held_out, rows.split_by)
+    both = compare.unseen(rows, champion)
     theirs = metrics.Forecast(
         rows.truth[both], compare.answers(champion, rows.table[both]), champion.manifest.threshold
     )
@@ -260,34 +184,25 @@ def record(
         "metric": task.training.metric,
         "folds": task.training.cross_validation.folds,
         "threshold": challenger.threshold,
-        "data_uri": read.uri,
-        "data_revision": read.revision,
-        "data_digest": read.digest,
-        "rows": read.rows,
-        "holdout_rows": read.holdout_rows,
     }
     params |= {f"{best.name}.{key}": value for key, value in best.params.items()}
     scores = {f"cv_{c.name}": c.score for c in reversed(challenger.candidates)}
+    counted = {"rows": read.rows, "holdout_rows": read.holdout_rows}
     tracker.log(
         params=params,
-        metrics={**measured, **scores, "cv_score": best.score, "cv_spread": best.spread},
+        metrics={**measured, **scores, **counted, "cv_score": best.score, "cv_spread": best.spread},
+        tags=_lineage(read),
     )
-    counts = json.dumps({"rows": read.rows, "holdout_rows": read.holdout_rows})
     source = json.dumps({"uri": read.uri, "revision": read.revision, "snapshot": read.snapshot})
-    tracker.dataset(name=task.model, digest=read.digest, source=source, context="training", profile=counts)
+    tracker.dataset(name=task.model, digest=read.digest, source=source, context="training", profile=json.dumps(counted))
 
 
 def register(tracker: Tracker, task: TrainTask, read: DataRead, stored: ModelRef, packed: "Bundle") -> str:
     """The version's number in MLflow's registry."""
-    with tempfile.TemporaryDirectory() as folder:
-        flavour.write(packed, Path(folder), tracker.run_id)
-        tracker.artifacts(Path(folder), flavour.ARTIFACT_PATH)
-    tags = _tags(task) | {
-        "churnops.dev/model-digest": stored.digest,
-        "churnops.dev/model-uri": stored.uri,
-        "churnops.dev/data-revision": read.revision,
-        "churnops.dev/data-digest": read.digest,
-    }
+    for name, content in flavour.files(packed, tracker.run_id).items():
+        tracker.artifact(f"{flavour.ARTIFACT_PATH}/{name}", content)
+    model = {"churnops.dev/model-digest": stored.digest, "churnops.dev/model-uri": stored.uri}
+    tags = _tags(task) | _lineage(read) | model
     version = Version(
         task.registered_model, task.owner, tags, f"TrainingRun {task.run}, trigger {task.trigger}. {task.reason}"
     )
@@ -304,4 +219,13 @@ def _tags(task: TrainTask) -> dict[str, str]:
         "churnops.dev/reason": task.reason,
         "churnops.dev/image": task.image,
         "churnops.dev/code": f"churn-operator {distribution_version('churn-operator')}",
+    }
+
+
+def _lineage(read: DataRead) -> dict[str, str]:
+    """Which rows; tags, for a second attempt may have to read others, and MLflow's params never change."""
+    return {
+        "churnops.dev/data-uri": read.uri,
+        "churnops.dev/data-revision": read.revision,
+        "churnops.dev/data-digest": read.digest,
     }
