@@ -37,4 +37,9 @@ need_uv() {
   "$home/bin/pip" install --quiet "uv==$UV"
 }
 
+# Images are built in a storage of our own.
+buildah_() { buildah --root "$CACHE/buildah" --runroot /run/churn-operator-buildah "$@"; }
+
+# This checkout's code runs, whichever checkout the virtual environment was made from.
+export PYTHONPATH=$REPO/operator
 mkdir -p "$CACHE"

@@ -1,4 +1,56 @@
-# Copies images from buildah's storage into the node.
+# Copies images from buildah's storage into the node, through an OCI layout in the cache, and only the layers that the
+# node lacks. Nothing big is compressed: that would take longer than everything else.
 # shellcheck shell=bash
 
-load() { :; }
+LAYOUT=$CACHE/images
+
+load() { # image…
+  local image manifest
+  is_up || die "the cluster is down: run hack/cluster/cluster up"
+  for image; do
+    export_layers "$image"
+    buildah_ push --quiet --format oci "$image" "oci:$LAYOUT:$image"
+    manifest=$(jq -r --arg name "$image" '.manifests[] | select(.annotations["org.opencontainers.image.ref.name"] == $name).digest' "$LAYOUT/index.json")
+    [[ $(node_digest "$image") == "$manifest" ]] || import "$image" "$manifest"
+  done
+  forget_other_blobs
+}
+
+# `push` takes the layers that lie in the layout as they are and compresses the others, which is well for the thin ones
+# that hold this project's code. When half or more are missing, they are put there uncompressed first.
+export_layers() { # image
+  local layers layer missing=0 copy
+  mkdir -p "$LAYOUT/blobs/sha256"
+  mapfile -t layers < <(buildah_ inspect --type image "$1" | jq -r '.OCIv1.rootfs.diff_ids[] | ltrimstr("sha256:")')
+  for layer in "${layers[@]}"; do [[ -f $LAYOUT/blobs/sha256/$layer ]] || missing=$((missing + 1)); done
+  ((missing * 2 >= ${#layers[@]})) || return 0
+  copy=$(mktemp -d -p "$LAYOUT")
+  buildah_ push --quiet --disable-compression --format oci "$1" "dir:$copy"
+  mv "${layers[@]/#/$copy/}" "$LAYOUT/blobs/sha256/"
+  rm -rf "$copy"
+}
+
+import() { # image manifest
+  local blobs
+  mapfile -t blobs < <({ echo "$2" && blobs_of "$2"; } | sort -u | grep -vxF "$(ctr_ content ls -q)")
+  rm -rf "$LAYOUT/part" && mkdir "$LAYOUT/part"
+  cp "$LAYOUT/oci-layout" "$LAYOUT/part"
+  jq --arg name "$1" --arg manifest "$2" '.manifests |= map(select(.digest == $manifest) | .annotations = {"io.containerd.image.name": $name})[:1]' \
+    "$LAYOUT/index.json" >"$LAYOUT/part/index.json"
+  tar -c -C "$LAYOUT/part" oci-layout index.json -C "$LAYOUT" "${blobs[@]/#sha256:/blobs/sha256/}" | ctr_ images import - >/dev/null
+  [[ $(node_digest "$1") == "$2" ]] || die "containerd did not take $1"
+  say "loaded $1"
+}
+
+blobs_of() { jq -r '.config.digest, .layers[].digest' "$LAYOUT/blobs/${1/://}"; }
+
+node_digest() { ctr_ images ls "name==$1" | awk 'NR == 2 {print $3}'; }
+
+forget_other_blobs() {
+  local manifests manifest
+  mapfile -t manifests < <(jq -r '.manifests[].digest' "$LAYOUT/index.json")
+  {
+    printf '%s\n' "${manifests[@]}"
+    for manifest in "${manifests[@]}"; do blobs_of "$manifest"; done
+  } | cut -d: -f2 | sort -u | grep -vxF -f - <(ls "$LAYOUT/blobs/sha256") | sed "s|^|$LAYOUT/blobs/sha256/|" | xargs -r rm
+}

@@ -85,6 +85,7 @@ NODE_IMAGES=(
   "localhost/coredns:$COREDNS coredns"
   "localhost/kserve-manager:$KSERVE manager"
   "localhost/kserve-agent:$KSERVE agent"
+  "localhost/churn-operator/versitygw:dev versitygw"
 )
 
 # Image archives of one layer with one static program each.
