@@ -1,0 +1,122 @@
+"""The chart's manifests, to the letter, and what holds of all of them.
+
+`CHURN_WRITE_GOLDEN=1 pytest tests/golden` writes the expected files anew; the difference is then yours to judge.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.helm import CHART, FULL, SMALLEST, helm, render
+
+from churn_operator.settings import Settings
+
+HERE = Path(__file__).parent
+GOLDEN = {"chart-smallest.yaml": SMALLEST, "chart-full.yaml": FULL}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_manifests_are_the_expected_ones(name: str) -> None:
+    rendered = render(GOLDEN[name], "--set=crds.install=false")
+    if os.environ.get("CHURN_WRITE_GOLDEN"):
+        (HERE / name).write_text(rendered)
+    assert rendered == (HERE / name).read_text()
+
+
+@pytest.mark.parametrize("values", [SMALLEST, FULL], ids=["the smallest values", "every value"])
+def test_lint_has_nothing_to_say(values: Path) -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", CHART, "--values", values)
+
+
+def objects(kind: str) -> list[dict[str, Any]]:
+    everything = yaml.safe_load_all((HERE / "chart-full.yaml").read_text())
+    return [obj for obj in everything if obj["kind"] == kind]
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for role in objects("ClusterRole") for rule in role["rules"]]
+
+
+def test_no_rule_has_a_wildcard() -> None:
+    assert rules()
+    assert not [rule for rule in rules() for words in rule.values() if "*" in words]
+
+
+def test_nothing_may_read_a_secret_or_a_config_map() -> None:
+    may = {resource for rule in rules() for resource in rule["resources"]}
+    assert "pods" in may
+    assert not may & {"secrets", "configmaps", "serviceaccounts", "pods/exec", "pods/log", "nodes"}
+
+
+def test_nobody_but_the_operator_writes_a_status() -> None:
+    for role in objects("ClusterRole"):
+        resources = {resource for rule in role["rules"] for resource in rule["resources"]}
+        writes = {resource for resource in resources if resource.endswith("/status")}
+        assert bool(writes) == (role["metadata"]["name"] == "churn-operator")
+
+
+def test_every_setting_of_the_operator_is_said_by_the_chart() -> None:
+    """All but its ports, which nobody outside the pod chooses."""
+    (deployment,) = objects("Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    said = {entry["name"]: entry["value"] for entry in container["env"]}
+    ports = {f"CHURN_{name.upper()}_PORT": str(port["containerPort"]) for name, port in _ports(container).items()}
+    assert set(said) | set(ports) == {f"CHURN_{name.upper()}" for name in Settings.model_fields}
+    settings = Settings.from_environment(said)
+    assert (settings.health_port, settings.metrics_port) == tuple(int(port) for port in ports.values())
+    assert (settings.workers, settings.probe_seconds, settings.log_format) == (16, 2.5, "json")
+
+
+def _ports(container: dict[str, Any]) -> dict[str, Any]:
+    return {port["name"]: port for port in container["ports"]}
+
+
+def test_every_value_is_read_by_a_template() -> None:
+    templates = "".join(path.read_text() for path in CHART.rglob("templates/**/*") if path.is_file())
+    read = set(re.findall(r"\.Values\.([A-Za-z.]+)", templates)) | {
+        "images.operator",
+        "images.jobs",
+        "images.predictor",
+    }
+    for path in _leaves(yaml.safe_load(FULL.read_text())):
+        assert any(f"{path}.".startswith(f"{known}.") for known in read), path
+
+
+def _leaves(value: Any, path: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return [path]
+    return [leaf for key, item in value.items() for leaf in _leaves(item, f"{path}.{key}".lstrip("."))]
+
+
+WRONG_VALUES = {
+    "without MLflow's address": ("tracking.uri=null", "at '/tracking/uri'"),
+    "with MLflow at no address": ("tracking.uri=mlflow", "at '/tracking/uri'"),
+    "with a misspelt value": ("tracking.url=http://mlflow", "additional properties 'url' not allowed"),
+    "with files outside the object store": ("storage.uri=/models", "at '/storage/uri'"),
+    "with a Secret of no name": ("storage.secretName=", "at '/storage/secretName'"),
+    "with no worker": ("workers=0", "at '/workers'"),
+    "with a log in prose": ("logs.format=prose", "at '/logs/format'"),
+    "with a limit that is none": ("resources.limits.memory=much", "at '/resources/limits/memory'"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG_VALUES.values(), ids=WRONG_VALUES)
+def test_values_that_are_wrong_are_refused_by_name(change: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        render(SMALLEST, f"--set={change}")
+
+
+def test_the_chart_can_be_a_part_of_another(tmp_path: Path) -> None:
+    """Helm then hands it `global`, which a strict schema must let pass."""
+    parent = tmp_path / "parent"
+    (parent / "charts").mkdir(parents=True)
+    (parent / "charts/churn-operator").symlink_to(CHART)
+    dependency = {"name": "churn-operator", "version": "0.1.0"}
+    chart = {"apiVersion": "v2", "name": "parent", "version": "0.1.0", "dependencies": [dependency]}
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    values = {"global": {"a": 1}, "churn-operator": yaml.safe_load(SMALLEST.read_text())}
+    (parent / "values.yaml").write_text(yaml.safe_dump(values))
+    assert "name: parent-churn-operator" in helm("template", "parent", parent, "--kube-version=1.32.0")
