@@ -91,9 +91,9 @@ def _resamples(rows: int, seed: int) -> Iterator[Floats]:
 
 
 def _divide(above: Floats, below: Floats, otherwise: float = 0.0) -> Floats:
-    return np.divide(
-        above, below, out=np.full(np.broadcast_shapes(above.shape, below.shape), otherwise), where=below > 0
-    )
+    quotient: Floats = np.full(np.broadcast_shapes(above.shape, below.shape), otherwise)
+    np.divide(above, below, out=quotient, where=below > 0)
+    return quotient
 
 
 def _groups(f: Forecast, weights: Floats) -> tuple[Floats, Floats]:

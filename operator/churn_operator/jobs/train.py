@@ -1,10 +1,11 @@
 """`train`: from a table to a registered challenger, measured against the champion."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as distribution_version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,7 +219,7 @@ def _tags(task: TrainTask) -> dict[str, str]:
         "churnops.dev/trigger": task.trigger,
         "churnops.dev/reason": task.reason,
         "churnops.dev/image": task.image,
-        "churnops.dev/code": f"churn-operator {distribution_version('churn-operator')}",
+        "churnops.dev/code": _code(),
     }
 
 
@@ -229,3 +230,12 @@ def _lineage(read: DataRead) -> dict[str, str]:
         "churnops.dev/data-revision": read.revision,
         "churnops.dev/data-digest": read.digest,
     }
+
+
+def _code() -> str:
+    """Digest of the sources that train: an image's name may be moved, and a shell has none."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent.parent
+    for path in sorted([*package.glob("api/*.py"), *package.glob("jobs/*.py")]):
+        digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    return f"sha256:{digest.hexdigest()}"
