@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from support.control_plane import ROOT, ControlPlane
 from support.keeper import Look
+from support.mlflow_server import MlflowServer
 
 from churn_operator.core.client import ApiClient
 from churn_operator.core.cluster import Neighbours
@@ -34,6 +35,17 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server, shared: names in it are each test's own."""
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.control_plane import ControlPlane
-from support.keeper import API_VERSION, Keeper, Look, inference_service, job, service
+from support.keeper import API_VERSION, INFERENCE_SERVICES, Keeper, Look, inference_service, job, service
 
 from churn_operator.core.client import ApiClient
 from churn_operator.core.errors import Unavailable
@@ -190,18 +190,18 @@ async def test_a_field_that_the_api_server_does_not_know_is_refused(
     assert "colour" in ready["message"]
 
 
-async def test_an_approval_that_a_person_wrote_in_the_status_stays_and_causes_no_write(
+async def test_a_field_of_the_status_that_somebody_else_wrote_stays_and_causes_no_write(
     control_plane: ControlPlane, namespace: str, owner: Object, look: Look, api: ApiClient
 ) -> None:
     keeper = Keeper()
     await look(keeper, owner)
     done = control_plane.writes(namespace)
-    links = '{"status":{"links":{"experiment":"http://person"}}}'
-    control_plane.kubectl("-n", namespace, "patch", "chm/telco", "--subresource=status", "--type=merge", "-p", links)
+    written = '{"status":{"links":{"endpoint":"http://person"}}}'
+    control_plane.kubectl("-n", namespace, "patch", "chm/telco", "--subresource=status", "--type=merge", "-p", written)
     await look(keeper, owner)
     model = await get(api, "ChurnModel", namespace, "telco")
     assert control_plane.writes(namespace) == done
-    assert model["status"]["links"] == {"experiment": "http://person"}
+    assert model["status"]["links"] == {"endpoint": "http://person"}
 
 
 async def test_each_change_of_a_condition_is_one_event_and_the_same_news_is_counted(
@@ -266,23 +266,3 @@ async def test_an_owner_that_is_gone_is_nothing_to_do(
     control_plane.kubectl("-n", namespace, "delete", "chm/telco")
     assert await look(Keeper(keep_both, wake=timedelta(seconds=1)), owner) is None
     assert control_plane.writes(namespace) == []
-
-
-INFERENCE_SERVICES: Any = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "inferenceservices.serving.kserve.io"},
-    "spec": {
-        "group": "serving.kserve.io",
-        "scope": "Namespaced",
-        "names": {"kind": "InferenceService", "plural": "inferenceservices", "singular": "inferenceservice"},
-        "versions": [
-            {
-                "name": "v1beta1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-            }
-        ],
-    },
-}

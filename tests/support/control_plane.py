@@ -20,7 +20,11 @@ AUDIT_POLICY = {
     "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata"}],
 }
-TOKENS = "admin-token,admin,admin,system:masters\noperator-token,operator,operator,system:masters\n"
+TOKENS = """\
+admin-token,admin,admin,system:masters
+operator-token,operator,operator,system:masters
+nobody-token,nobody,nobody
+"""
 """The operator under test has a user of its own, so that the audit log tells its requests from the test's."""
 
 
@@ -44,8 +48,8 @@ class ControlPlane:
         self.folder = folder
         self.programs = programs()
         self.audit_log = folder / "audit.log"
-        self._etcd_ports = _free_port(), _free_port()
-        self._port = _free_port()
+        self._etcd_ports = free_port(), free_port()
+        self._port = free_port()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -100,7 +104,7 @@ class ControlPlane:
             self._end(name)
 
     def kubeconfig(self, user: str) -> Path:
-        """A kubeconfig for the user `admin` or `operator`."""
+        """A kubeconfig for a user of TOKENS, or for one that the API server does not know."""
         path = self.folder / f"{user}.kubeconfig"
         authority = str(self.folder / "certificates/apiserver.crt")
         body = {
@@ -132,7 +136,7 @@ class ControlPlane:
             event = json.loads(line)
             ref = event.get("objectRef", {})
             if (
-                event["user"]["username"] == user
+                event["user"].get("username") == user
                 and event["verb"] in {"create", "update", "patch", "delete"}
                 and ref.get("namespace") == namespace
                 and ref.get("resource") != "events"
@@ -174,7 +178,8 @@ class ControlPlane:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

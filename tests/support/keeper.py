@@ -107,3 +107,24 @@ def inference_service(owner: Object, name: str = "server") -> dict[str, Any]:
         "metadata": child_metadata(owner, name),
         "spec": {"predictor": {"minReplicas": 1, "model": {"resources": {"requests": {"cpu": "0.5"}}}}},
     }
+
+
+INFERENCE_SERVICES: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "inferenceservices.serving.kserve.io"},
+    "spec": {
+        "group": "serving.kserve.io",
+        "scope": "Namespaced",
+        "names": {"kind": "InferenceService", "plural": "inferenceservices", "singular": "inferenceservice"},
+        "versions": [
+            {
+                "name": "v1beta1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+"""KServe's kind, without KServe."""

@@ -3,16 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernetes.aio import client as kubernetes
-
-from churn_operator.core.client import ApiClient
+from churn_operator.core.client import MERGE, ApiClient
 from churn_operator.core.clock import stamp
 from churn_operator.core.objects import Object, name_of, uid_of
 
 
 async def run_pod(api: ApiClient, job: Object, status: dict[str, Any]) -> Object:
     """The Job's pod, in this state."""
-    core = kubernetes.CoreV1Api(api.library)
     template = job["spec"]["template"]
     namespace, name = job["metadata"]["namespace"], f"{name_of(job)}-pod"
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name_of(job), "uid": uid_of(job), "controller": True}
@@ -20,11 +17,11 @@ async def run_pod(api: ApiClient, job: Object, status: dict[str, Any]) -> Object
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
     known = await api.get("v1", "Pod", namespace, name)
     if known is None:
-        await core.create_namespaced_pod(namespace, pod)  # type: ignore[arg-type] # JSON will do
-    await core.patch_namespaced_pod_status(name, namespace, {"status": status})
-    live = await api.get("v1", "Pod", namespace, name)
-    assert live is not None
-    return live
+        await api.create(pod)
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
+    reply = await api.call("PATCH", path, body={"status": status}, content_type=MERGE)
+    assert reply.ok, reply.message
+    return reply.body
 
 
 async def end_job(api: ApiClient, job: Object, message: str, exit_code: int = 0, reason: str | None = None) -> None:
@@ -62,5 +59,6 @@ async def end(api: ApiClient, job: Object, *, is_good: bool, now: str, reason: s
     ]
     status: dict[str, Any] = {"startTime": now, "conditions": conditions}
     status |= {"completionTime": now, "succeeded": 1} if is_good else {"failed": 1}
-    batch = kubernetes.BatchV1Api(api.library)
-    await batch.patch_namespaced_job_status(name_of(job), job["metadata"]["namespace"], {"status": status})
+    path = f"/apis/batch/v1/namespaces/{job['metadata']['namespace']}/jobs/{name_of(job)}/status"
+    reply = await api.call("PATCH", path, body={"status": status}, content_type=MERGE)
+    assert reply.ok, reply.message

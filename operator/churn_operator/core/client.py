@@ -26,7 +26,8 @@ TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 """Of each call. A watch is Kopf's."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-UNKNOWN_FIELD = "failed to create typed patch object"
+TOLD = ("failed to create typed patch object", "failed calling webhook")
+"""A field that the schema does not have; a webhook, such as KServe's, that is away for who knows how long."""
 MESSAGE_LIMIT = 1024
 """Bytes of an Event's message."""
 
@@ -85,17 +86,12 @@ class ApiClient:
             await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
         return cls(kubernetes.ApiClient(settings), os.environ.get("HOSTNAME", MANAGER))
 
-    @property
-    def library(self) -> Any:
-        """The library's client, for its own helpers such as leader election."""
-        return self._api
-
     async def close(self) -> None:
         await self._api.close()
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         path = (await self._resource(api_version, kind)).path(namespace, name)
-        reply = await self._call("GET", path)
+        reply = await self.call("GET", path)
         if reply.is_absent_object:
             return None
         return self._read(reply, api_version, kind)
@@ -105,14 +101,14 @@ class ApiClient:
     ) -> tuple[Object, ...]:
         selectors = [("labelSelector", labels), ("fieldSelector", fields)]
         path = (await self._resource(api_version, kind)).path(namespace)
-        reply = await self._call("GET", path, query=[(key, value) for key, value in selectors if value])
+        reply = await self.call("GET", path, query=[(key, value) for key, value in selectors if value])
         items = self._read(reply, api_version, kind)["items"]
         typed = (dict(item, apiVersion=api_version, kind=kind) for item in items)
         return tuple(sorted(typed, key=name_of))
 
     async def create(self, obj: Object) -> None:
         path = (await self._resource(obj["apiVersion"], obj["kind"])).path(obj["metadata"]["namespace"])
-        self._written(await self._call("POST", path, body=obj, query=[("fieldManager", MANAGER)]), obj)
+        self._written(await self.call("POST", path, body=obj, query=[("fieldManager", MANAGER)]), obj)
 
     async def apply(self, obj: Object, live: Object | None) -> None:
         body = obj if live is None else {**obj, "metadata": obj["metadata"] | {"uid": uid_of(live)}}
@@ -124,7 +120,7 @@ class ApiClient:
             live["metadata"]["namespace"], name_of(live)
         )
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid_of(live)}}
-        reply = await self._call("DELETE", path, body=options)
+        reply = await self.call("DELETE", path, body=options)
         if not reply.is_absent_object:
             self._written(reply, live)
 
@@ -165,16 +161,16 @@ class ApiClient:
             "reportingComponent": MANAGER,
             "reportingInstance": self._identity,
         }
-        reply = await self._call("POST", path, body=body)
+        reply = await self.call("POST", path, body=body)
         if reply.status == 409:
-            known = await self._call("GET", f"{path}/{name}")
+            known = await self.call("GET", f"{path}/{name}")
             again = {"message": message, "lastTimestamp": time, "count": known.body.get("count", 1) + 1}
-            reply = await self._call("PATCH", f"{path}/{name}", body=again, content_type=MERGE)
+            reply = await self.call("PATCH", f"{path}/{name}", body=again, content_type=MERGE)
         self._written(reply, body)
 
     async def _apply(self, path: str, body: Object) -> Reply:
         query = [("fieldManager", MANAGER), ("force", "true")]
-        return await self._call("PATCH", path, body=body, query=query, content_type=APPLY)
+        return await self.call("PATCH", path, body=body, query=query, content_type=APPLY)
 
     def _read(self, reply: Reply, api_version: str, kind: str) -> Object:
         if reply.status == 404:
@@ -186,8 +182,8 @@ class ApiClient:
     def _written(self, reply: Reply, obj: Object) -> None:
         """Sort out what became of a write.
 
-        409 (somebody was faster), 401, 429 and 5xx pass; what is left of 4xx is a rule that stays. So is a field that
-        the schema does not have, which server-side apply answers with 500.
+        409 (somebody was faster), 401, 429 and 5xx pass, and are not worth telling; what is left of 4xx is a rule that
+        stays. Two sorts of 500 are told as well: see TOLD.
         """
         if reply.ok:
             return
@@ -195,7 +191,7 @@ class ApiClient:
             self._forget(obj["apiVersion"], obj["kind"])
         what = f"{obj['kind']} {name_of(obj)}: {reply.message}"
         passes = reply.status in {401, 408, 409, 429} or reply.status >= 500
-        if passes and not reply.message.startswith(UNKNOWN_FIELD):
+        if passes and not any(text in reply.message for text in TOLD):
             raise Unavailable(what)
         raise WriteRefused(what)
 
@@ -208,7 +204,7 @@ class ApiClient:
         if known is not None:
             return known
         prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-        reply = await self._call("GET", prefix)
+        reply = await self.call("GET", prefix)
         if not reply.ok and reply.status != 404:
             raise Unavailable(f"looking for {kind}: {reply.message}")
         for served in reply.body.get("resources", ()):
@@ -218,7 +214,7 @@ class ApiClient:
                 return resource
         raise KindMissing(_missing(api_version, kind))
 
-    async def _call(
+    async def call(
         self,
         method: str,
         path: str,
@@ -227,6 +223,11 @@ class ApiClient:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Reply:
+        """One request, by path.
+
+        Raises:
+            Unavailable: no answer came; an answer that is an error is a Reply.
+        """
         headers = {"Accept": "application/json", "Content-Type": content_type}
         try:
             request = await self._api.param_serialize(

@@ -44,6 +44,6 @@ class Prober:
             return Answer(ok=False, message=f"{url} does not answer: {error}")
         except (ValueError, LookupError, TypeError) as error:
             return Answer(ok=False, message=f"{url} answered something that is no prediction: {error!r}")
-        if abs(got - probability) > TOLERANCE:
+        if not abs(got - probability) <= TOLERANCE:  # so that nan is wrong, too
             return Answer(ok=False, message=f"{url} answered probability {got:g} where {probability:g} is right")
         return Answer(ok=True, message=f"probability {got:g} as expected")

@@ -1,0 +1,245 @@
+"""The whole process against a real API server: what it watches, what it survives, what it says."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from support.control_plane import ControlPlane, free_port
+from support.keeper import INFERENCE_SERVICES
+
+from churn_operator.core.objects import Object
+
+DEADLINE = 60.0
+COMMAND = [sys.executable, "-m", "churn_operator"]
+
+
+class Operator:
+    """`python -m churn_operator` with an MLflow that is not there."""
+
+    def __init__(self, kubeconfig: Path, folder: Path) -> None:
+        self.log = folder / "operator.log"
+        self.health, self.metrics = free_port(), free_port()
+        self.environment = os.environ | {
+            "KUBECONFIG": str(kubeconfig),
+            "CHURN_JOBS_IMAGE": "jobs:1",
+            "CHURN_PREDICTOR_IMAGE": "predictor:1",
+            "CHURN_TRACKING_URI": "http://127.0.0.1:1",
+            "CHURN_STORAGE_URI": "s3://models",
+            "CHURN_HEALTH_PORT": str(self.health),
+            "CHURN_METRICS_PORT": str(self.metrics),
+            "CHURN_LOG_FORMAT": "json",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(COMMAND, env=self.environment, stdout=log, stderr=log)
+        until(self.is_idle)
+
+    def end(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        code = self._process.wait(DEADLINE)
+        self._process = None
+        return code
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self.end(signal.SIGKILL)
+
+    def is_idle(self) -> bool:
+        return _get(self.health, "/healthz") == "0 waiting, nothing finished for 0 s\n"
+
+    def looks(self, kind: str = "") -> float:
+        """How often it looked at an object."""
+        lines = _get(self.metrics, "/metrics").splitlines()
+        name = f'churn_operator_reconciles_total{{kind="{kind}'
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+def _get(port: int, path: str) -> str:
+    """What is answered there; nothing where nobody does."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as reply:
+            return str(reply.read().decode())
+    except OSError:
+        return ""
+
+
+def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "waited for long enough"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def operator(kubeconfig: Path, tmp_path: Path) -> Iterator[Operator]:
+    process = Operator(kubeconfig, tmp_path)
+    process.start()
+    yield process
+    process.stop()
+
+
+def generation_seen(control_plane: ControlPlane, owner: Object) -> int:
+    namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
+    model = json.loads(control_plane.kubectl("-n", namespace, "get", f"chm/{name}", "-o", "json"))
+    return int(model.get("status", {}).get("observedGeneration", 0))
+
+
+def test_a_model_gets_one_status_and_a_restart_a_label_and_a_quiet_time_write_nothing(
+    control_plane: ControlPlane, operator: Operator, namespace: str, owner: Object
+) -> None:
+    until(lambda: generation_seen(control_plane, owner) == 1)
+    assert control_plane.writes(namespace) == ["patch churnmodels/status telco"]
+    operator.end(signal.SIGKILL)
+    operator.start()
+    until(lambda: operator.looks("ChurnModel") >= 1)
+    looks = operator.looks()
+    control_plane.kubectl("-n", namespace, "label", "chm/telco", "someone=else")
+    until(lambda: operator.looks() > looks)
+    until(operator.is_idle)
+    assert control_plane.writes(namespace) == ["patch churnmodels/status telco"]
+
+
+def test_a_signal_ends_it_in_good_order(operator: Operator) -> None:
+    assert operator.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.usefixtures("operator")
+def test_an_api_server_that_restarts_is_watched_again(control_plane: ControlPlane, owner: Object) -> None:
+    until(lambda: generation_seen(control_plane, owner) == 1)
+    control_plane.stop_api_server()
+    control_plane.start_api_server()
+    namespace = owner["metadata"]["namespace"]
+    control_plane.kubectl("-n", namespace, "patch", "chm/telco", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    until(lambda: generation_seen(control_plane, owner) == 2)
+
+
+def test_inference_services_are_watched_when_kserve_comes_later(
+    control_plane: ControlPlane, operator: Operator, namespace: str
+) -> None:
+    control_plane.kubectl("create", "-f", "-", stdin=json.dumps(INFERENCE_SERVICES))
+    try:
+        control_plane.kubectl("wait", "--for=condition=Established", "crd", INFERENCE_SERVICES["metadata"]["name"])
+        owner = {"apiVersion": "churnops.dev/v1alpha1", "kind": "DriftMonitor", "name": "gone", "uid": "u"}
+        metadata = {
+            "name": "telco-v1",
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "churn-operator"},
+            "ownerReferences": [owner | {"controller": True}],
+        }
+        until(operator.is_idle)
+        before = operator.looks("DriftMonitor")
+        server = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": metadata}
+        control_plane.kubectl("create", "-f", "-", stdin=json.dumps(server))
+        until(lambda: operator.looks("DriftMonitor") > before)
+    finally:
+        control_plane.kubectl("delete", "crd", INFERENCE_SERVICES["metadata"]["name"])
+
+
+def run(environment: dict[str, str]) -> tuple[int, str]:
+    """Exit code and errors of an operator that ends by itself."""
+    done = subprocess.run(COMMAND, env=environment, check=False, capture_output=True, text=True, timeout=DEADLINE)
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def environment(kubeconfig: Path, tmp_path: Path) -> dict[str, str]:
+    return Operator(kubeconfig, tmp_path).environment
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        pytest.param("CHURN_TRACKING_URI", None, "CHURN_TRACKING_URI: Field required", id="missing"),
+        pytest.param("CHURN_WORKERS", "many", "CHURN_WORKERS: Input should be a valid integer", id="wrong"),
+    ],
+)
+def test_a_setting_that_is_missing_or_wrong_is_named(
+    environment: dict[str, str], name: str, value: str | None, said: str
+) -> None:
+    changed = {key: text for key, text in environment.items() if key != name} | ({name: value} if value else {})
+    code, errors = run(changed)
+    assert code == 2
+    assert said in errors
+
+
+def elsewhere(environment: dict[str, str], folder: Path, server: str) -> dict[str, str]:
+    """The environment with a kubeconfig of another server."""
+    known = json.loads(Path(environment["KUBECONFIG"]).read_text())
+    known["clusters"][0]["cluster"] = {"server": server}
+    (folder / "elsewhere").write_text(json.dumps(known))
+    return environment | {"KUBECONFIG": str(folder / "elsewhere")}
+
+
+def test_a_cluster_that_is_not_there_ends_it_so_that_it_is_started_anew(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    code, errors = run(elsewhere(environment, tmp_path, "http://127.0.0.1:1"))
+    assert code == 1
+    assert "the API server does not answer" in errors
+
+
+async def test_an_error_in_a_watch_ends_it_so_that_it_is_started_anew(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    async with TestServer(broken_api_server()) as server:
+        changed = elsewhere(environment, tmp_path, str(server.make_url("")).rstrip("/"))
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, env=changed | {"CHURN_CLUSTER": "test"}, stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(DEADLINE):
+            _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "Error in the watch-stream" in errors.decode()
+
+
+def broken_api_server() -> web.Application:
+    """Serves every kind, lists nothing, and breaks every watch by an error that is not about its age."""
+    groups = {"churnops.dev": "v1alpha1", "batch": "v1", "apiextensions.k8s.io": "v1"}
+    kinds = {
+        "": ["namespaces", "pods", "services", "events"],
+        "batch": ["jobs"],
+        "churnops.dev": ["churnmodels", "trainingruns", "driftmonitors"],
+        "apiextensions.k8s.io": ["customresourcedefinitions"],
+    }
+
+    def resources(group: str) -> list[Any]:
+        verbs = ["list", "watch", "patch"]
+        named = {"namespaced": group != "apiextensions.k8s.io", "verbs": verbs}
+        return [{"name": name, "singularName": "", "kind": name.title()} | named for name in kinds[group]]
+
+    named = {name: {"groupVersion": f"{name}/{version}", "version": version} for name, version in groups.items()}
+    listed = [{"name": name, "versions": [version], "preferredVersion": version} for name, version in named.items()]
+
+    async def answer(request: web.Request) -> web.Response:
+        if "watch" in request.query:
+            error = {"kind": "Status", "code": 500, "message": "broken"}
+            return web.Response(text=json.dumps({"type": "ERROR", "object": error}) + "\n")
+        match request.path.strip("/").split("/"):
+            case ["api"]:
+                return web.json_response({"versions": ["v1"]})
+            case ["apis"]:
+                return web.json_response({"groups": listed})
+            case ["api", "v1"]:
+                return web.json_response({"resources": resources("")})
+            case ["apis", group, _]:
+                return web.json_response({"resources": resources(group)})
+            case _:
+                return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    return app
