@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from churn_operator.api.base import FreeForm, Model, Quantity, rules
-from churn_operator.api.crds import SchemaError, files, structural
+from churn_operator.api.crds import SchemaError, files, main, structural
 
 ROOT = Path(__file__).parents[3]
 
@@ -189,3 +189,9 @@ def test_no_key_is_one_that_yaml_takes_for_a_boolean() -> None:
 def test_a_model_survives_the_way_through_json() -> None:
     everything = Everything(word="a", sizes={"cpu": "500m"}, free={"x": [1, None]})
     assert Everything.model_validate(json.loads(json.dumps(everything.to_dict()))) == everything
+
+
+def test_the_files_are_written_where_asked(tmp_path: Path) -> None:
+    main(str(tmp_path / "crds"), str(tmp_path / "chart"))
+    written = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.yaml")}
+    assert written == {path.as_posix(): text for path, text in files(Path("crds"), Path("chart")).items()}
