@@ -30,7 +30,8 @@ MODEL_DIR = "/mnt/models"
 PROBE_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 FETCH_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 PROBE_DEADLINE = 300
-DRAIN_SECONDS = 10
+GRACE_SECONDS = 30
+"""The predictor answers on for 5 s after SIGTERM, and then gives requests in flight 15 s."""
 
 
 def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, ...]:
@@ -96,7 +97,7 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "securityContext": RESTRICTED_POD,
-                "terminationGracePeriodSeconds": DRAIN_SECONDS + 20,
+                "terminationGracePeriodSeconds": GRACE_SECONDS,
                 "initContainers": [
                     {
                         "name": "storage-initializer",
@@ -129,7 +130,6 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
                             "periodSeconds": 2,
                             "failureThreshold": 2,
                         },
-                        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
                         "securityContext": RESTRICTED_CONTAINER,
                         "volumeMounts": [models | {"readOnly": True}, tmp],
                     }

@@ -17,6 +17,8 @@ from churn_operator.trainingrun.policies import refuse
 
 JOB_KEPT = timedelta(days=1)
 """A finished Job's pod and logs stay this long."""
+PINNED = frozenset({Trigger.Initial, Trigger.Drift, Trigger.NewData})
+"""These runs read the state that the probe found, where there was one; others pin what they find."""
 PROGRESS_EVERY = timedelta(seconds=3)
 WAITING = timedelta(seconds=10)
 
@@ -133,7 +135,7 @@ def resolve(world: TrainingRunWorld, model: ModelView, now: datetime) -> Resolve
         owner=f"{settings.cluster}/{world.namespace}/{name}",
         image=settings.jobs_image,
         data=spec.data,
-        revision=probed if world.spec.trigger in (Trigger.Drift, Trigger.NewData) else None,
+        revision=probed if world.spec.trigger in PINNED else None,
         training=spec.training,
         tracking_uri=spec.tracking.uri or settings.tracking_uri,
         experiment=spec.tracking.experiment or f"{world.namespace}.{name}",

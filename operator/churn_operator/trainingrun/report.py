@@ -52,7 +52,8 @@ def _outcome(world: TrainingRunWorld, decision: Decision, now: datetime) -> dict
         case Reject(result):
             return _measured(world, result, now)
         case Fail(_, revision):
-            return {"finished_at": clock.stamp(now), "revision": revision}
+            pinned = world.status.resolved.task.revision if world.status.resolved else None
+            return {"finished_at": clock.stamp(now), "revision": revision or pinned}
         case _:
             return {}
 

@@ -61,7 +61,8 @@ def test_each_state_of_a_run_has_one_decision(fields: dict[str, Any], expected: 
     [
         pytest.param(Trigger.Drift, "version:7", id="an automatic run is pinned to the state that was probed"),
         pytest.param(Trigger.NewData, "version:7", id="so is one for new data"),
-        pytest.param(Trigger.Initial, None, id="the first run pins what it finds"),
+        pytest.param(Trigger.Initial, "version:7", id="so is another first one"),
+        pytest.param(Trigger.SpecChanged, None, id="a run for another spec pins what it finds"),
         pytest.param(Trigger.Manual, None, id="so does a person's"),
     ],
 )

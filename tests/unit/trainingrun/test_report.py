@@ -85,6 +85,12 @@ def test_a_failed_run_remembers_the_state_of_the_data_it_read() -> None:
     assert (status.revision, status.result) == ("version:9", None)
 
 
+def test_a_run_whose_job_said_nothing_settles_the_state_it_was_pinned_to() -> None:
+    killed = Broken(Violation("OutOfMemory", "killed"))
+    status = status_of(job=killed, status=RESOLVED | {"resolved": make_resolved(2, revision="version:7")})
+    assert status.revision == "version:7"
+
+
 def test_a_run_without_gates_says_so() -> None:
     status = status_of(job=GOOD, status=RESOLVED | {"gates": []})
     passed = status.condition("GatesPassed")
