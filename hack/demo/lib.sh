@@ -7,6 +7,13 @@ NEIGHBOURS=churn-neighbours
 PYTHON_BIN=$CACHE/venv/bin/python
 export PYTHONPATH=$REPO/operator:$REPO
 
+# Does nothing that is done already.
+bring_up() {
+  "$REPO/hack/cluster/cluster" up >/dev/null
+  "$REPO/hack/images/build"
+  use_cluster
+}
+
 # KUBECONFIG, KUBECTL, HELM, AUDIT_LOG and their like become variables of the script.
 use_cluster() {
   local line

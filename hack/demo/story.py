@@ -83,7 +83,7 @@ class Demo:
         self.kubectl.apply(self.stage.sample("telco/churnmodel.yaml"))
         applied = time.monotonic()
         tell.say("kubectl apply -f samples/telco/churnmodel.yaml")
-        self._follow(1)
+        self._follow(1, "Accepted")
         self._say_condition(self._run(1), "GatesPassed")
         tell.chapter("2. A served model out")
         model = self._champion("v1")
@@ -121,7 +121,7 @@ class Demo:
         with Load(self.stage.endpoint("telco"), customer(self.rows)) as load:
             tell.wait("TrainingRun telco-2", lambda: self._run(2))
             tell.say("50 predictions a second go to the stable Service from now on.")
-            run = self._follow(2)
+            run = self._follow(2, "Accepted")
             for verdict in run["status"]["verdicts"]:
                 tell.say(f"gate {verdict['name']}: {verdict['verdict']}. {verdict['message']}")
             self._champion("v2")
@@ -139,9 +139,7 @@ class Demo:
         self.stage.publish("poisoned", "telco.csv")
         tell.say("An accident: a state of the training data arrives whose labels are shuffled.")
         tell.wait("TrainingRun telco-3", lambda: self._run(3))
-        run = self._follow(3)
-        if run["status"]["phase"] != "Rejected":
-            raise NotReached(f"telco-3 is {run['status']['phase']}, not Rejected")
+        run = self._follow(3, "Rejected")
         self._say_condition(run, "GatesPassed")
         answer = predict(self.stage.endpoint("telco"), customer(self.rows))
         tell.say(f"The champion is untouched: {answer}")
@@ -214,8 +212,8 @@ class Demo:
         said = condition(thing, kind)
         self.tell.say(f"{kind} is {said['status']}, {said['reason']}: {said['message']}")
 
-    def _follow(self, number: int) -> Object:
-        """Print the run's opening and its progress until it has ended."""
+    def _follow(self, number: int, phase: str) -> Object:
+        """Print the run's opening and its progress until it has ended, and in that phase."""
         run = self.tell.wait(f"TrainingRun telco-{number}", lambda: self._run(number))
         spec = run["spec"]
         self.tell.say(f"TrainingRun telco-{number} opens, trigger {spec['trigger']}: {spec.get('reason', '')}")
@@ -234,7 +232,10 @@ class Demo:
                 told = line
             return {"status": status} if status.get("phase") in FINAL else None
 
-        return self.tell.wait(f"the end of telco-{number}", ended, 300)
+        run = self.tell.wait(f"the end of telco-{number}", ended, 300)
+        if run["status"]["phase"] != phase:
+            raise NotReached(f"telco-{number} is {run['status']['phase']}, not {phase}\n{self.kubectl.diagnose()}")
+        return run
 
 
 def main() -> None:
