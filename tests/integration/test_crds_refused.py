@@ -1,0 +1,191 @@
+"""What `kubectl apply` refuses, naming the field and the rule."""
+
+from typing import Any
+
+import pytest
+from support.control_plane import ControlPlane
+from support.manifests import DATA, EVIDENCE, MONITOR, MONITORING, RUN, gate, manifest, resources, source
+
+REFUSED_MODELS = {
+    "without data": ({}, "spec.data: Required value"),
+    "without a target": ({"data": {"source": DATA["source"]}}, "spec.data.target: Required value"),
+    "with a misspelt field": ({"data": DATA, "trainig": {}}, 'unknown field "spec.trainig"'),
+    "with a source of no sort": (source(), "spec.data.source: .*exactly one of uri and claim is required"),
+    "with a source of two sorts": (
+        source(uri="s3://churn/a.csv", claim={"name": "data", "path": "a.csv"}),
+        "spec.data.source: .*exactly one of uri and claim is required",
+    ),
+    "with a source of an unknown scheme": (source(uri="ftp://churn/a.csv"), "spec.data.source: .*uri must be s3://"),
+    "with a bucket and no key": (source(uri="s3://churn.csv"), "spec.data.source: .*uri must be s3://bucket/key"),
+    "with a password in the address": (
+        source(uri="https://me:secret@example.com/a.csv"),
+        "spec.data.source: .*uri must not hold credentials",
+    ),
+    "with a table that is none": (source(uri="s3://churn/a.xlsx"), "the file must end in .csv or .parquet"),
+    "with a claim's path from the root": (
+        source(claim={"name": "data", "path": "/a.csv"}),
+        "spec.data.source.claim: .*path must not start with a slash",
+    ),
+    "with a claim's path that leads out": (
+        source(claim={"name": "data", "path": "../etc/a.csv"}),
+        "spec.data.source.claim: .*path must not lead out of the volume",
+    ),
+    "that excludes its target": (
+        {"data": DATA | {"exclude": ["churn"]}},
+        "spec.data: .*target must not be listed in exclude",
+    ),
+    "that excludes its id": (
+        {"data": DATA | {"idColumn": "id", "exclude": ["id"]}},
+        "spec.data: .*idColumn must not be listed in exclude",
+    ),
+    "whose target is its id": (
+        {"data": DATA | {"idColumn": "churn"}},
+        "spec.data: .*idColumn and target must be different columns",
+    ),
+    "that excludes a column twice": (
+        {"data": DATA | {"exclude": ["a", "a"]}},
+        r"spec.data.exclude\[1\]: Duplicate value",
+    ),
+    "with a label that YAML takes for a boolean": (
+        {"data": DATA | {"positiveLabel": True}},
+        "spec.data.positiveLabel: .*must be of type string",
+    ),
+    "with an unknown metric": (
+        {"data": DATA, "training": {"metric": "auc"}},
+        'spec.training.metric: Unsupported value: "auc"',
+    ),
+    "with an unknown estimator": (
+        {"data": DATA, "training": {"estimators": [{"name": "XGBoost"}]}},
+        r'spec.training.estimators\[0\].name: Unsupported value: "XGBoost"',
+    ),
+    "with an estimator twice": (
+        {"data": DATA, "training": {"estimators": [{"name": "RandomForest"}, {"name": "RandomForest"}]}},
+        r"spec.training.estimators\[1\]: Duplicate value",
+    ),
+    "without an estimator": (
+        {"data": DATA, "training": {"estimators": []}},
+        "spec.training.estimators: .*should have at least 1 items",
+    ),
+    "with one fold": (
+        {"data": DATA, "training": {"crossValidation": {"folds": 1}}},
+        "spec.training.crossValidation.folds: .*should be greater than or equal to 2",
+    ),
+    "with a resource that no container has": (
+        resources(requests={"mem": "1Gi"}),
+        "spec.training.resources: .*requests and limits name cpu, memory",
+    ),
+    "with a quantity that is none": (
+        resources(requests={"memory": "a lot"}),
+        "spec.training.resources.requests.memory: .*should match",
+    ),
+    "with requests above limits": (
+        resources(requests={"memory": "2Gi"}, limits={"memory": "1024Mi"}),
+        "spec.training.resources: .*requests must not exceed limits",
+    ),
+    "with a gate of no sort": (gate(), r"spec.gates\[0\]: .*exactly one of metric and champion is required"),
+    "with a gate of two sorts": (
+        gate(metric="roc_auc", min=0.8, champion={}),
+        r"spec.gates\[0\]: .*exactly one of metric and champion is required",
+    ),
+    "with a gate without a bound": (gate(metric="roc_auc"), r"spec.gates\[0\]: .*a metric needs min, max or both"),
+    "with a bound on a comparison": (gate(champion={}, min=0.8), r"spec.gates\[0\]: .*min and max belong to metric"),
+    "with bounds that cross": (
+        gate(metric="roc_auc", min=0.9, max=0.8),
+        r"spec.gates\[0\]: .*min must not exceed max",
+    ),
+    "with a bound in percent": (
+        gate(metric="roc_auc", min=80),
+        r"spec.gates\[0\]: .*min and max must lie between 0 and 1",
+    ),
+    "with a gate twice": (
+        {"data": DATA, "gates": [{"name": "a", "champion": {}}, {"name": "a", "metric": "f1", "min": 0.5}]},
+        r"spec.gates\[1\]: Duplicate value",
+    ),
+    "with a confidence of one": (
+        gate(champion={"confidence": 1}),
+        r"spec.gates\[0\].champion.confidence: .*confidence must lie between 0.5 and 0.999",
+    ),
+    "without a replica": (
+        {"data": DATA, "serving": {"replicas": 0}},
+        "spec.serving.replicas: .*should be greater than or equal to 1",
+    ),
+    "with a strategy to come": (
+        {"data": DATA, "rollout": {"strategy": "Canary"}},
+        'spec.rollout.strategy: Unsupported value: "Canary"',
+    ),
+    "with a deadline of zero": (
+        {"data": DATA, "rollout": {"progressDeadline": "0s"}},
+        "spec.rollout.progressDeadline: .*should match",
+    ),
+    "with a length of time without a unit": (
+        {"data": DATA, "rollout": {"guard": "60"}},
+        "spec.rollout.guard: .*should match",
+    ),
+    "with a trigger that is none": (
+        {"data": DATA, "retraining": {"triggers": ["Full moon"]}},
+        r'spec.retraining.triggers\[0\]: Unsupported value: "Full moon"',
+    ),
+    "with more breaches than windows": (
+        {"data": DATA, "monitoring": MONITORING | {"persistence": {"breaches": 3, "of": 2}}},
+        "spec.monitoring.persistence: .*breaches must not exceed of",
+    ),
+    "with a share of nothing": (
+        {"data": DATA, "monitoring": MONITORING | {"share": 0}},
+        "spec.monitoring.share: .*should be greater than 0",
+    ),
+    "with a schedule in words": (
+        {"data": DATA, "monitoring": MONITORING | {"schedule": "every day"}},
+        "spec.monitoring.schedule: .*schedule must be five fields of cron",
+    ),
+    "with a schedule in the 25th hour": (
+        {"data": DATA, "monitoring": MONITORING | {"schedule": "0 24 * * *"}},
+        "spec.monitoring.schedule: .*schedule must be five fields of cron",
+    ),
+    "with a schedule of no length": (
+        {"data": DATA, "monitoring": MONITORING | {"schedule": "@every 0s"}},
+        "spec.monitoring.schedule: .*schedule must be five fields of cron",
+    ),
+    "with model files outside the object store": (
+        {"data": DATA, "storage": {"uri": "file:///tmp"}},
+        "spec.storage.uri: .*should match",
+    ),
+    "with MLflow at no address": (
+        {"data": DATA, "tracking": {"uri": "mlflow:5000"}},
+        "spec.tracking.uri: .*should match",
+    ),
+}
+
+REFUSED = [
+    *(pytest.param("ChurnModel", "telco", *case, id=f"a model {what}") for what, case in REFUSED_MODELS.items()),
+    pytest.param("ChurnModel", "telco.v1", {"data": DATA}, "metadata.name must start", id="a model with a dotted name"),
+    pytest.param("ChurnModel", "7telco", {"data": DATA}, "metadata.name must start", id="a name that starts with 7"),
+    pytest.param("ChurnModel", "t" * 41, {"data": DATA}, "at most 40", id="a model with a long name"),
+    pytest.param("DriftMonitor", "m" * 41, MONITOR, "at most 40", id="a monitor with a long name"),
+    pytest.param("DriftMonitor", "telco", MONITORING, "spec.modelRef: Required value", id="a monitor of no model"),
+    pytest.param(
+        "DriftMonitor",
+        "telco",
+        MONITOR | {"tests": {"numerical": "ks"}},
+        'spec.tests.numerical: Unsupported value: "ks"',
+        id="a monitor with an unknown test",
+    ),
+    pytest.param("TrainingRun", "telco-07", RUN, "metadata.name.*such as telco-7", id="a run whose number has a zero"),
+    pytest.param("TrainingRun", "telco", RUN, "metadata.name.*such as telco-7", id="a run without a number"),
+    pytest.param("TrainingRun", "telco-x-7", RUN, "metadata.name.*such as telco-7", id="a run named after another"),
+    pytest.param("TrainingRun", "telco-7", {}, "spec.modelRef: Required value", id="a run of no model"),
+    pytest.param(
+        "TrainingRun",
+        "telco-7",
+        RUN | {"evidence": EVIDENCE},
+        "spec: .*evidence belongs to the trigger Drift",
+        id="a run with evidence and without drift",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "spec", "message"), REFUSED)
+def test_kubectl_refuses_naming_field_and_rule(
+    control_plane: ControlPlane, kind: str, name: str, spec: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AssertionError, match=message):
+        control_plane.kubectl("apply", "--dry-run=server", "-f", "-", stdin=manifest(kind, name, spec))
