@@ -32,6 +32,9 @@ def serve(bundle: Bundle, options: argparse.Namespace) -> None:
     Raises:
         BundleBroken: it does not answer as it did in training.
     """
+    from churn_operator.predictor import logs
+
+    logs.configure(options.log_level)
     server, model, _ = build_server(bundle, options)
     # What was imported stays: a full collection would look at all of it again, for some 50 ms.
     gc.collect()
@@ -48,11 +51,9 @@ def build_server(bundle: Bundle, options: argparse.Namespace) -> tuple[Any, Any,
     from kserve import ModelServer
     from kserve.model_server import app
 
-    from churn_operator.predictor import logs
     from churn_operator.predictor.edge import Edge
     from churn_operator.predictor.model import Predictor
 
-    logs.configure(options.log_level)
     model = Predictor(options.model_name, options.version, bundle)
     app.add_middleware(Edge, model=model.name, drain_seconds=options.drain_seconds, access_log=options.access_log)
     server = ModelServer(

@@ -19,7 +19,8 @@ class Edge:
     """ASGI middleware.
 
     Of the SDK's paths only the V1 ones are let through: `/v2/repository/models/<name>/unload` would let any client
-    take the model away. CloudEvents headers are cut off, because the SDK answers some of them with 500.
+    take the model away. Content types and CloudEvents headers are cut off: a body is JSON, whatever a client calls it,
+    and the SDK answers some of these headers with 500.
 
     On SIGTERM the server answers on for `drain_seconds`, each answer closing its connection, so that clients move to
     other pods before the socket closes; then it finishes what is in flight. A second SIGTERM cuts the wait short.
@@ -41,7 +42,9 @@ class Edge:
             answer = JSONResponse({"error": f"{scope['path']}: no such path"}, 404)
             await answer(scope, receive, send)
             return
-        scope["headers"] = [header for header in scope["headers"] if not header[0].startswith(b"ce-")]
+        scope["headers"] = [
+            header for header in scope["headers"] if not header[0].startswith((b"ce-", b"content-type"))
+        ]
         await self._app(scope, _bounded(receive), self._observed(scope, send))
 
     def _observed(self, scope: Scope, send: Send) -> Send:

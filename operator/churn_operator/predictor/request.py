@@ -5,10 +5,9 @@ other unknown column, so that no client sends personal data that the model does 
 Only the operator's own probes may leave columns out, which then count as missing: a golden request holds what fits.
 """
 
+import json
 from collections.abc import Callable
 from typing import NamedTuple
-
-import orjson
 
 from churn_operator.api.contract import Contract, as_category, as_number
 
@@ -33,18 +32,6 @@ class Rows(NamedTuple):
     """NaN where missing."""
     categories: list[list[str]]
     """MISSING where missing."""
-
-
-def decode(body: bytes) -> object:
-    """A body's JSON value.
-
-    Raises:
-        Refused: it is no JSON; NaN and Infinity are none either.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refused(f"body: must be JSON: {error}") from None
 
 
 class RowReader:
@@ -115,5 +102,5 @@ def _instances(body: object) -> list[object]:
 
 
 def _shown(value: object) -> str:
-    text = orjson.dumps(value, default=repr).decode()
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
