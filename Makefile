@@ -1,0 +1,72 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CACHE := $(or $(CHURN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/churn-operator)
+BIN := $(CACHE)/venv/bin
+CLUSTER := hack/cluster/cluster
+export PYTHONPATH := $(CURDIR)/operator
+export PATH := $(BIN):$(PATH)
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## everything that is built or installed once: Python packages, and the cluster's programs
+	@hack/setup
+	@$(CLUSTER) tools
+
+lint: setup ## style, types, layers, shell scripts, chart
+	@ruff check . && ruff format --check .
+	@mypy
+	@lint-imports
+	@grep -rlE '^#!.*bash|shellcheck shell=' hack .ci | xargs shellcheck -x
+	@$$($(CLUSTER) env | sed -n 's/^HELM=//p') lint --quiet charts/churn-operator
+
+test-unit: setup ## tests of pure functions and of manifests, in seconds
+	@pytest tests/unit tests/golden
+
+test-integration: setup ## tests against a real API server
+	@pytest tests/integration
+
+test-e2e: cluster images ## tests on the cluster, with KServe and MLflow
+	@pytest tests/e2e
+
+test: lint verify ## every check and every test there is; KEEP=1 leaves the cluster up
+	@was_up=$$($(CLUSTER) status >/dev/null 2>&1 && echo 1 || true); \
+	trap '[[ -n $$was_up || -n "$(KEEP)" ]] || $(CLUSTER) down' EXIT; \
+	$(MAKE) --no-print-directory cluster images; \
+	pytest
+
+crds: setup ## the CRDs, from the models
+	@python -m churn_operator.api.crds
+
+verify: crds ## fails when a generated file is not what is committed
+	@git diff --exit-code --stat crds charts
+
+images: ## build the images, and load them into the cluster when it is up
+	@hack/images/build
+
+cluster: setup ## bring up the one-node cluster
+	@$(CLUSTER) up
+
+cluster-down: ## take it down
+	@$(CLUSTER) down
+
+install: ## install or upgrade the operator with Helm
+	@hack/install
+
+uninstall: ## remove the operator; models and what serves them stay
+	@hack/uninstall
+
+demo: setup ## the whole story on a real cluster, told as it happens
+	@hack/demo/demo
+
+demo-clean: ## remove everything that the demonstration made
+	@hack/demo/clean
+
+bench: setup ## measure what is promised, each figure beside its rival
+	@hack/bench/run
+
+lock: ## pin the newest allowed versions of all Python packages
+	@hack/lock --upgrade
+
+.PHONY: help setup lint test test-unit test-integration test-e2e crds verify images cluster cluster-down install uninstall demo demo-clean bench lock
