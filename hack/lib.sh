@@ -27,14 +27,27 @@ need_packages() {
     >"$CACHE/apt.log" 2>&1 || die "apt-get could not install ${missing[*]}: see $CACHE/apt.log"
 }
 
-# Puts uv, pip's faster relative, into the cache and sets UV_BIN.
+# Runs a function while no other process runs one under the same name. What it starts must close descriptor 9.
+alone() { # name function argument…
+  local name=$1
+  shift
+  (flock 9 && "$@") 9>"$CACHE/$name.lock"
+}
+
+# Puts uv, pip's faster relative, into the cache and sets UV_BIN. It lies alone in its folder, so that an image can borrow it.
 need_uv() {
-  local home=$CACHE/uv-$UV
-  UV_BIN=$home/bin/uv
+  UV_BIN=$CACHE/uv-$UV/bin/uv
+  [[ -x $UV_BIN ]] || alone uv install_uv
+}
+
+install_uv() {
   [[ -x $UV_BIN ]] && return
   need_packages python3-venv
-  python3 -m venv "$home"
-  "$home/bin/pip" install --quiet "uv==$UV"
+  local venv=$CACHE/uv-$UV/venv
+  python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet "uv==$UV"
+  mkdir -p "${UV_BIN%/*}"
+  ln "$venv/bin/uv" "$UV_BIN"
 }
 
 # Images are built in a storage of our own.

@@ -5,7 +5,7 @@ start() { # name program argument…
   local name=$1
   shift
   mkdir -p "$STATE/log"
-  setsid nohup "$@" >"$STATE/log/$name.log" 2>&1 </dev/null &
+  setsid nohup "$@" >"$STATE/log/$name.log" 2>&1 </dev/null 9>&- &
   echo $! >"$STATE/$name.pid"
 }
 
@@ -21,7 +21,7 @@ stop() { # name…
     pid=$(pid_of "$name")
     [[ -n $pid ]] || continue
     kill "$pid" 2>/dev/null || continue
-    wait_for 10 gone "$pid" || kill -9 "$pid"
+    wait_for 2 gone "$pid" || kill -9 "$pid"
   done
 }
 

@@ -4,14 +4,17 @@
 TOOLS=$CACHE/tools-$(echo "$KUBERNETES $KSERVE $COREDNS $HELM $VERSITYGW" | digest)
 BIN=$TOOLS/bin
 
-build_tools() {
+need_tools() {
   need_packages etcd-server containerd runc containernetworking-plugins iptables conntrack iproute2 openssl jq gcc libc6-dev
+  [[ -f $TOOLS/complete ]] || alone tools build_tools
+}
+
+build_tools() {
   [[ -f $TOOLS/complete ]] && return
   say "building the cluster's programs into $TOOLS (about 10 minutes on two cores, once)"
   mkdir -p "$BIN"
   need_go
   local k8s_version=k8s.io/component-base/version
-  # shellcheck disable=SC2086 # a list of words
   ldflags="-X $k8s_version.gitVersion=v$KUBERNETES -X $k8s_version.gitMajor=1 -X $k8s_version.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES")" \
     go_build "k8s.io/kubernetes@v$KUBERNETES" cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kube-proxy,kubelet,kubectl}
   go_build "github.com/kserve/kserve@$KSERVE" cmd/{manager,agent}
