@@ -70,8 +70,9 @@ async def run(settings: Settings) -> None:
         known = await _with_cluster(settings, api)
         queue = Queue(Loop(known, neighbours).look, known.workers)
         QUEUE_DEPTH.set_function(lambda: len(queue))
-        async with _served(queue, known):
+        async with served(queue, known):
             worker = asyncio.create_task(queue.run(), name="queue")
+            await asyncio.sleep(0)  # Kopf ends by waiting for every task that is younger than itself
             watcher = asyncio.create_task(
                 kopf.operator(registry=registry(queue.add), settings=kopf_settings(), clusterwide=True), name="kopf"
             )
@@ -105,7 +106,7 @@ async def _with_cluster(settings: Settings, api: ApiClient) -> Settings:
 
 
 @asynccontextmanager
-async def _served(queue: Queue, settings: Settings) -> AsyncIterator[None]:
+async def served(queue: Queue, settings: Settings) -> AsyncIterator[None]:
     """/healthz and /metrics. Healthy means that work gets done, not only that this port answers."""
 
     async def healthz(_: web.Request) -> web.Response:

@@ -1,0 +1,63 @@
+"""What the process tells of itself."""
+
+from datetime import timedelta
+
+import aiohttp
+import pytest
+from support.control_plane import free_port
+from support.kinds import SETTINGS
+
+from churn_operator import __main__ as process
+from churn_operator.core.objects import Key
+from churn_operator.core.queue import Queue
+from churn_operator.settings import Settings
+
+KEY = Key("ChurnModel", "team", "telco")
+
+
+async def work(_: Key) -> timedelta | None:
+    return None
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return SETTINGS.model_copy(update={"health_port": free_port(), "metrics_port": free_port()})
+
+
+async def ask(port: int, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as response:
+        return response.status, await response.text()
+
+
+async def test_a_process_with_nothing_to_do_is_healthy(settings: Settings) -> None:
+    async with process.served(Queue(work, 1), settings):
+        assert await ask(settings.health_port, "/healthz") == (200, "0 waiting, nothing finished for 0 s\n")
+
+
+async def test_a_process_that_finishes_nothing_is_dead(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "STALLED_SECONDS", -1.0)
+    queue = Queue(work, 1)
+    queue.add(KEY)
+    async with process.served(queue, settings):
+        status, text = await ask(settings.health_port, "/healthz")
+    assert status == 503
+    assert text.startswith("1 waiting")
+
+
+async def test_metrics_are_served_on_their_own_port(settings: Settings) -> None:
+    async with process.served(Queue(work, 1), settings):
+        status, text = await ask(settings.metrics_port, "/metrics")
+    assert status == 200
+    assert "churn_operator_queue_depth" in text
+
+
+def test_the_settings_have_defaults_for_all_but_the_addresses_and_images() -> None:
+    given = {
+        "CHURN_JOBS_IMAGE": "jobs:1",
+        "CHURN_PREDICTOR_IMAGE": "predictor:1",
+        "CHURN_TRACKING_URI": "http://mlflow",
+        "CHURN_STORAGE_URI": "s3://models",
+        "OTHER": "ignored",
+    }
+    settings = Settings.from_environment(given)
+    assert (settings.workers, settings.cluster, settings.log_format) == (8, "", "text")
