@@ -19,7 +19,7 @@ lint: setup ## style, types, layers, shell scripts, chart
 	@mypy
 	@lint-imports
 	@grep -rlE '^#!.*bash|shellcheck shell=' hack .ci | xargs shellcheck -x
-	@$$($(CLUSTER) env | sed -n 's/^HELM=//p') lint --quiet charts/churn-operator
+	@$$($(CLUSTER) env | sed -n 's/^HELM=//p') lint --quiet charts/churn-operator --values charts/churn-operator/ci/values.yaml
 
 test-unit: setup ## tests of pure functions and of manifests, in seconds
 	@pytest tests/unit tests/golden

@@ -1,5 +1,5 @@
 # etcd, API server, controller manager and scheduler.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2153 # MANIFESTS is set by cluster
 
 start_control_plane() {
   start etcd etcd --data-dir "$STATE/etcd" --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
@@ -10,7 +10,7 @@ start_control_plane() {
     --kubelet-client-certificate="$PKI/admin.crt" --kubelet-client-key="$PKI/admin.key" --kubelet-preferred-address-types=InternalIP \
     --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$PKI/service-accounts.key" \
     --service-account-signing-key-file="$PKI/service-accounts.key" \
-    --audit-policy-file="$here/audit-policy.yaml" --audit-log-path="$STATE/audit.log"
+    --audit-policy-file="$MANIFESTS/audit-policy.yaml" --audit-log-path="$STATE/audit.log"
   need apiserver 60 "$BIN/kubectl" get --raw /readyz
   start controller-manager "$BIN/kube-controller-manager" --kubeconfig="$STATE/controller-manager.kubeconfig" --leader-elect=false \
     --use-service-account-credentials=true --service-account-private-key-file="$PKI/service-accounts.key" --root-ca-file="$PKI/ca.crt"

@@ -37,9 +37,12 @@ wait_for() { # seconds command…: until the command succeeds
 }
 
 need() { # name seconds command…: as wait_for, but gives up at once when the daemon has ended
-  local name=$1 seconds=$2
+  local name=$1 deadline=$((SECONDS + $2))
   shift 2
-  alive_and() { "$@" || [[ -z $(pid_of "$name") ]]; }
-  wait_for "$seconds" alive_and "$@"
-  "$@" >/dev/null 2>&1 || die "$name did not come up: see the end of $STATE/log/$name.log"
+  until "$@" >/dev/null 2>&1; do
+    if [[ -z $(pid_of "$name") ]] || ((SECONDS >= deadline)); then
+      die "$name did not come up: see the end of $STATE/log/$name.log"
+    fi
+    sleep 0.2
+  done
 }
