@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
 
 from churn_operator.api.contract import GOLDEN_FILE, Manifest
 from churn_operator.api.tasks import Golden
@@ -109,7 +109,7 @@ def compare_calls(folder: Path, name: EstimatorName, calls: int) -> None:
     with threadpool_limits(1):  # else scikit-learn waits for threads that a row has no work for
         for _ in range(calls // TURN):
             for call, taken in timed.values():
-                taken += clock(call, TURN)
+                taken.extend(clock(call, TURN))
     print(f"\n{name}, {calls} calls each in turns of {TURN}, milliseconds")
     medians = [float(np.median(taken)) for _, taken in timed.values()]
     for (label, (_, taken)), median in zip(timed.items(), medians, strict=True):

@@ -103,6 +103,8 @@ def test_sigterm_under_load_fails_no_request(server: Server) -> None:
         loads = [pool.submit(hammer, server) for _ in range(WORKERS)]
         with closing(server.connect()) as connection:
             assert server.post(connection).will_close is False
+            connection.request("POST", PREDICT, b"secret")
+            assert connection.getresponse().status == 400
         terminated = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         for load in (each.result(DEADLINE) for each in loads):
@@ -114,6 +116,8 @@ def test_sigterm_under_load_fails_no_request(server: Server) -> None:
     assert server.process.wait(DEADLINE) == 0
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert {"method": "POST", "path": PREDICT, "status": 200}.items() <= lines[0].items()
+    assert [line["status"] for line in lines if line["level"] != "info" or line["status"] != 200] == [400]
+    assert {line["logger"] for line in lines} == {"churn.access"}
 
 
 def half_a_request(server: Server) -> socket.socket:
