@@ -80,6 +80,14 @@ async def test_a_namespace_that_is_not_there_refuses(api: ApiClient) -> None:
         await api.create(make_config_map("absent"))
 
 
+async def test_a_namespace_that_is_being_deleted_is_waited_out(
+    control_plane: ControlPlane, api: ApiClient, namespace: str
+) -> None:
+    control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
+    with pytest.raises(Unavailable, match="being terminated"):
+        await api.create(make_config_map(namespace))
+
+
 async def test_a_webhook_that_is_away_is_told(control_plane: ControlPlane, api: ApiClient, namespace: str) -> None:
     control_plane.kubectl("create", "-f", "-", stdin=json.dumps(make_webhook(namespace)))
     try:

@@ -67,6 +67,21 @@ class Reply:
         """404 on an object; a 404 without an object's name speaks of the kind."""
         return self.status == 404 and bool(self.body.get("details", {}).get("name"))
 
+    @property
+    def passes(self) -> bool:
+        """An error that waiting helps against, and that is not worth telling.
+
+        409 says that somebody was faster; a namespace that is being deleted takes the object along, too. What is left
+        of 4xx is a rule that stays, and so are two sorts of 500: see TOLD.
+        """
+        if any(
+            cause.get("reason") == "NamespaceTerminating" for cause in self.body.get("details", {}).get("causes", ())
+        ):
+            return True
+        return (self.status in {401, 408, 409, 429} or self.status >= 500) and not any(
+            text in self.message for text in TOLD
+        )
+
 
 class ApiClient:
     """Reads and writes of objects."""
@@ -180,20 +195,12 @@ class ApiClient:
         return reply.body
 
     def _written(self, reply: Reply, obj: Object) -> None:
-        """Sort out what became of a write.
-
-        409 (somebody was faster), 401, 429 and 5xx pass, and are not worth telling; what is left of 4xx is a rule that
-        stays. Two sorts of 500 are told as well: see TOLD.
-        """
         if reply.ok:
             return
         if reply.status == 404 and not reply.is_absent_object:
             self._forget(obj["apiVersion"], obj["kind"])
         what = f"{obj['kind']} {name_of(obj)}: {reply.message}"
-        passes = reply.status in {401, 408, 409, 429} or reply.status >= 500
-        if passes and not any(text in reply.message for text in TOLD):
-            raise Unavailable(what)
-        raise WriteRefused(what)
+        raise Unavailable(what) if reply.passes else WriteRefused(what)
 
     def _forget(self, api_version: str, kind: str) -> None:
         self._resources.pop((api_version, kind), None)
