@@ -110,7 +110,7 @@ async def life(
         "DriftMonitor": DriftMonitorKind(settings),
     }
     life = Life(control_plane, api, neighbours, namespace, kinds)
-    neighbours.predict = life.predict  # type: ignore[method-assign] # servers are played here
+    neighbours.predict = life.predict  # servers are played here
     control_plane.kubectl("create", "-f", "-", stdin=json.dumps(INFERENCE_SERVICES))
     control_plane.kubectl("wait", "--for=condition=Established", "crd", INFERENCE_SERVICES["metadata"]["name"])
     model = {"apiVersion": API_VERSION, "kind": "ChurnModel", "metadata": {"name": "telco"}, "spec": SPEC}

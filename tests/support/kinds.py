@@ -224,9 +224,9 @@ def serving_world(spec: ChurnModelSpec | None = None, **fields: Any) -> ChurnMod
 
 
 def run_world(
-    status: Mapping[str, Any] | None = None, *, trigger: Trigger = Trigger.Initial, **fields: Any
+    status: Mapping[str, Any] | None = None, *, revision: str | None = None, **fields: Any
 ) -> TrainingRunWorld:
-    spec = TrainingRunSpec.model_validate({"modelRef": {"name": "telco"}, "trigger": trigger})
+    spec = TrainingRunSpec.model_validate({"modelRef": {"name": "telco"}, "trigger": "Initial", "revision": revision})
     defaults: dict[str, Any] = {
         "settings": SETTINGS,
         "object": make_object("TrainingRun", "telco-2", spec.to_dict()),

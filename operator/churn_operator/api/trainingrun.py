@@ -74,6 +74,8 @@ class TrainingRunSpec(Model):
     """Why the run was opened; Manual when a person did."""
     reason: Text = ""
     """The same for people."""
+    revision: Revision | None = None
+    """The state of the data to read; absent, the one that the Job finds."""
     evidence: Evidence | None = None
     """What was seen, when the trigger is Drift."""
 
@@ -118,7 +120,7 @@ class TrainingRunStatus(Model):
     verdicts: Annotated[tuple[GateVerdict, ...], Field(max_length=33)] = ()
     """Each gate, judged."""
     revision: Revision | None = None
-    """The state of the data that was read, whatever came of it."""
+    """The state of the data that was read, or was to be read, whatever came of it."""
     reason: Word | None = None
     """What stands in the way or decided against it, printed."""
     metric: Word | None = None

@@ -89,11 +89,11 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
     return {
         "apiVersion": SERVING_API,
         "kind": "InferenceService",
-        "metadata": child_metadata(world.object, name, **{MODEL_LABEL: world.name}),
+        "metadata": child_metadata(world.object, name, **{MODEL_LABEL: world.name})
+        | {"annotations": {"serving.kserve.io/autoscalerClass": "none"}},
         "spec": {
             "predictor": {
                 "minReplicas": world.spec.serving.replicas,
-                "maxReplicas": world.spec.serving.replicas,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "securityContext": RESTRICTED_POD,
@@ -157,6 +157,7 @@ def _run(world: ChurnModelWorld, opened: Open) -> dict[str, Any]:
         model_ref=LocalRef(name=world.name),
         trigger=wish.trigger,
         reason=wish.reason[:1024],
+        revision=opened.revision,
         evidence=wish.evidence,
     )
     return {

@@ -7,7 +7,7 @@ from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.reasons import Reason
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen
-from churn_operator.churnmodel.policies import Wish, held, number, tried, wished
+from churn_operator.churnmodel.policies import Wish, held, number, probed, tried, wished
 from churn_operator.core import clock
 from churn_operator.core.objects import Violation
 
@@ -61,10 +61,11 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Open:
-    """A TrainingRun is opened."""
+    """A TrainingRun is opened, for the state of the data that the probe found, where one was needed."""
 
     number: int
     wish: Wish
+    revision: str | None
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def decide_retraining(world: ChurnModelWorld, now: datetime) -> Retraining:
     if wish is None:
         return Content()
     violation = held(world, wish, now)
-    return Open(next_number(world), wish) if violation is None else Held(wish, violation)
+    return Open(next_number(world), wish, probed(world)) if violation is None else Held(wish, violation)
 
 
 def next_number(world: ChurnModelWorld) -> int:

@@ -7,7 +7,6 @@ from churn_operator.api.churnmodel import ChurnModelSpec, VersionState
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import ChampionRef, Comparison, Resolved, TrainResult, TrainTask
 from churn_operator.api.training import Gates
-from churn_operator.api.trainingrun import Trigger
 from churn_operator.core import clock
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
@@ -17,8 +16,6 @@ from churn_operator.trainingrun.policies import refuse
 
 JOB_KEPT = timedelta(days=1)
 """A finished Job's pod and logs stay this long."""
-PINNED = frozenset({Trigger.Initial, Trigger.Drift, Trigger.NewData})
-"""These runs read the state that the probe found, where there was one; others pin what they find."""
 PROGRESS_EVERY = timedelta(seconds=3)
 WAITING = timedelta(seconds=10)
 
@@ -124,7 +121,6 @@ def resolve(world: TrainingRunWorld, model: ModelView, now: datetime) -> Resolve
     """Everything the run is given, to the letter."""
     settings, spec = world.settings, model.spec
     name = world.spec.model_ref.name
-    probed = model.status.data.revision if model.status.data else None
     task = TrainTask(
         namespace=world.namespace,
         model=name,
@@ -135,7 +131,7 @@ def resolve(world: TrainingRunWorld, model: ModelView, now: datetime) -> Resolve
         owner=f"{settings.cluster}/{world.namespace}/{name}",
         image=settings.jobs_image,
         data=spec.data,
-        revision=probed if world.spec.trigger in PINNED else None,
+        revision=world.spec.revision,
         training=spec.training,
         tracking_uri=spec.tracking.uri or settings.tracking_uri,
         experiment=spec.tracking.experiment or f"{world.namespace}.{name}",

@@ -36,7 +36,7 @@ def found(revision: str) -> Finished:
 def outcome(world: ChurnModelWorld) -> str:
     """What is done, in two words."""
     match decide_retraining(world, NOW):
-        case Open(number, wish):
+        case Open(number, wish, _):
             return f"Open {number} {wish.trigger}"
         case Held(wish, violation):
             return f"Held {wish.trigger} {violation.reason}"

@@ -144,7 +144,7 @@ def test_a_server_holds_no_token_and_its_container_no_credentials() -> None:
 def test_replicas_resources_and_the_storage_secret_follow_the_spec() -> None:
     spec = make_spec(serving={"replicas": 3}, storage={"secretRef": {"name": "mine"}})
     predictor = objects(serving_world(spec))["InferenceService", "telco-v1"]["spec"]["predictor"]
-    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (3, 3)
+    assert predictor["minReplicas"] == 3
     assert predictor["initContainers"][0]["envFrom"] == [{"secretRef": {"name": "mine"}}]
 
 
@@ -160,7 +160,14 @@ def test_a_wanted_run_and_a_probe_are_made() -> None:
     slot = serving_world().probe_slot
     assert made["TrainingRun", "telco-2"]["spec"]["trigger"] == "Drift"
     assert made["TrainingRun", "telco-2"]["spec"]["evidence"]["monitor"] == "telco"
+    assert made["TrainingRun", "telco-2"]["spec"]["revision"] == "version:2"
     assert ("Job", f"telco-probe-{slot}") in made
+
+
+def test_servers_are_left_alone_by_autoscalers() -> None:
+    """KServe would make one that counts what no metrics server measures."""
+    server = objects(serving_world())["InferenceService", "telco-v1"]
+    assert server["metadata"]["annotations"] == {"serving.kserve.io/autoscalerClass": "none"}
 
 
 def test_a_first_model_has_only_its_run() -> None:

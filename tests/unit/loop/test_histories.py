@@ -42,14 +42,14 @@ class Histories(RuleBasedStateMachine):
         self.cluster = MemoryCluster()
         self.cluster.objects["ChurnModel", "telco"] = make_object("ChurnModel", "telco", SPEC.to_dict())
 
-    @rule(seconds=st.sampled_from([1, 10, 60, 300]), writes=st.none() | st.integers(0, 3))
-    def look(self, seconds: int, writes: int | None) -> None:
+    @rule(seconds=st.sampled_from([1, 10, 60, 300]), writes=st.none() | st.integers(0, 3), backwards=st.booleans())
+    def look(self, seconds: int, writes: int | None, *, backwards: bool = False) -> None:
         self.now += timedelta(seconds=seconds)
         self.cluster.writes_left = writes
-        self._pass()
+        self._pass(backwards=backwards)
         self.cluster.writes_left = None
-        self._pass()
-        self._pass()
+        self._pass(backwards=not backwards)
+        self._pass(backwards=backwards)
 
     @rule(share=st.sampled_from([0.0, 0.5]), window=st.integers(1, 5), answers=st.booleans())
     def the_usual_course(self, share: float, window: int, *, answers: bool) -> None:
@@ -153,8 +153,8 @@ class Histories(RuleBasedStateMachine):
         assert states.count("Champion") <= 1
         assert states.count("RollingOut") <= 1
 
-    def _pass(self) -> None:
-        for kind, name in sorted(self.cluster.objects):
+    def _pass(self, *, backwards: bool) -> None:
+        for kind, name in sorted(self.cluster.objects, reverse=backwards):
             if kind in KINDS:
                 try:
                     key = Key(kind, "team", name)
