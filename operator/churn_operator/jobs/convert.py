@@ -1,5 +1,6 @@
 """From a fitted pipeline to ONNX, and asking the result."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +26,17 @@ def to_onnx(pipeline: Any, contract: Contract) -> bytes:
         inputs.append((NUMBERS, FloatTensorType([None, len(contract.numerical)])))
     if contract.categorical:
         inputs.append((CATEGORIES, StringTensorType([None, len(contract.categorical)])))
-    # a name of its own would be random, and the model's digest with it
-    model = skl2onnx.to_onnx(pipeline, name="churn", initial_types=inputs, options={id(pipeline): {"zipmap": False}})
-    data: bytes = select_model_inputs_outputs(model, outputs=[PROBABILITIES]).SerializeToString(deterministic=True)
+    # what would be random, or in the order of a set, would make the digest of the same model another
+    options = {id(pipeline): {"zipmap": False}}
+    with warnings.catch_warnings():
+        # skl2onnx 1.20 gives protobuf booleans for integers, which protobuf 7 refuses
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = skl2onnx.to_onnx(pipeline, name="churn", initial_types=inputs, options=options)
+    model = select_model_inputs_outputs(model, outputs=[PROBABILITIES])
+    domains = sorted(model.opset_import, key=lambda entry: entry.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(domains)
+    data: bytes = model.SerializeToString(deterministic=True)
     return data
 
 
