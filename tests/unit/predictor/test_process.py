@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ class Server:
     port: int
     body: bytes
     log: Path
+    home: Path
 
     def post(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         connection.request("POST", PREDICT, self.body, {"content-type": "application/json"})
@@ -50,9 +52,15 @@ def server(trained: Trained, tmp_path: Path) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     body = json.dumps({"instances": [trained.rows[0]]}).encode()
-    log = tmp_path / "stdout"
-    with log.open("wb") as stdout, subprocess.Popen(command(trained.folder, port), stdout=stdout) as process:
-        server = Server(process, port, body, log)
+    log, home = tmp_path / "stdout", tmp_path / "home"
+    home.mkdir()
+    # Nothing else from outside: onnxruntime keeps quiet by itself where it sees a test.
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    with (
+        log.open("wb") as stdout,
+        subprocess.Popen(command(trained.folder, port), stdout=stdout, env=environment) as process,
+    ):
+        server = Server(process, port, body, log, home)
         try:
             wait_until_it_answers(server)
             yield server
@@ -118,6 +126,7 @@ def test_sigterm_under_load_fails_no_request(server: Server) -> None:
     assert {"method": "POST", "path": PREDICT, "status": 200}.items() <= lines[0].items()
     assert [line["status"] for line in lines if line["level"] != "info" or line["status"] != 200] == [400]
     assert {line["logger"] for line in lines} == {"churn.access"}
+    assert list(server.home.rglob("*")) == [], "something keeps an identity for telemetry, or a cache"
 
 
 def half_a_request(server: Server) -> socket.socket:
