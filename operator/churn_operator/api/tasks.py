@@ -16,6 +16,8 @@ TASK_PATH = "/task/task.json"
 TERMINATION_PATH = "/dev/termination-log"
 CLAIM_PATH = "/data"
 """Where a source's claim is mounted."""
+SOURCE_PREFIX = "SOURCE_"
+"""Stands before the variables of a source's own Secret, beside those of the object store."""
 RESULT_LIMIT = 4096
 
 EXIT_REFUSED = 10

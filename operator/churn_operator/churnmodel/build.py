@@ -130,6 +130,7 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
                             "periodSeconds": 2,
                             "failureThreshold": 2,
                         },
+                        "livenessProbe": {"httpGet": {"path": "/", "port": PORT}, "failureThreshold": 3},
                         "securityContext": RESTRICTED_CONTAINER,
                         "volumeMounts": [models | {"readOnly": True}, tmp],
                     }

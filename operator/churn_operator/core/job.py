@@ -11,7 +11,7 @@ from churn_operator.api.base import Model, Resources
 from churn_operator.api.data import DataSource
 from churn_operator.api.reasons import Reason
 from churn_operator.api.results import decode_result
-from churn_operator.api.tasks import CLAIM_PATH, EXIT_REFUSED, TASK_PATH, JobFailure
+from churn_operator.api.tasks import CLAIM_PATH, EXIT_REFUSED, SOURCE_PREFIX, TASK_PATH, JobFailure
 from churn_operator.core.objects import Object, Violation, child_metadata, name_of, uid_of
 
 CONTAINER = "job"
@@ -162,10 +162,10 @@ def _pod(order: JobOrder) -> dict[str, Any]:
 
 
 def credentials(secret: str, source: DataSource | None = None) -> list[dict[str, Any]]:
-    """The object store's credentials, and the source's own beside them under the prefix SOURCE_."""
+    """The object store's credentials, and the source's own beside them under a prefix."""
     refs: list[dict[str, Any]] = [{"secretRef": {"name": secret}}]
     if source is not None and source.secret_ref is not None:
-        refs.append({"prefix": "SOURCE_", "secretRef": {"name": source.secret_ref.name}})
+        refs.append({"prefix": SOURCE_PREFIX, "secretRef": {"name": source.secret_ref.name}})
     return refs
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from churn_operator.api.contract import MISSING_WORDS
 from churn_operator.api.data import DataSource
 from churn_operator.api.reasons import Reason
-from churn_operator.api.tasks import CLAIM_PATH
+from churn_operator.api.tasks import CLAIM_PATH, SOURCE_PREFIX
 from churn_operator.jobs.failure import JobError, Refused, Unavailable
 from churn_operator.jobs.storage import Changed, Gone, LocalStore, S3Store, join, open_store
 
@@ -177,7 +177,7 @@ class S3Reader:
     """Objects: the version id where the bucket keeps versions, else the ETag."""
 
     def revision(self, uri: str) -> str:
-        version, etag = S3Store().head(uri)
+        version, etag = source_store().head(uri)
         return f"version:{version}" if version else f"etag:{etag}"
 
     def read(self, uri: str, revision: str | None) -> tuple[str, bytes]:
@@ -186,13 +186,18 @@ class S3Reader:
         match kind:
             case "version":
                 try:
-                    return revision, S3Store().read(uri, VersionId=value)
+                    return revision, source_store().read(uri, VersionId=value)
                 except Gone as error:
                     raise Changed(uri) from error
             case "etag":
-                return revision, S3Store().read(uri, IfMatch=f'"{value}"')
+                return revision, source_store().read(uri, IfMatch=f'"{value}"')
             case _:
                 raise Changed(uri)
+
+
+def source_store() -> S3Store:
+    """The store of the source's own Secret, which the operator hands over under a prefix; else the models' store."""
+    return S3Store(SOURCE_PREFIX if f"{SOURCE_PREFIX}AWS_ACCESS_KEY_ID" in os.environ else "")
 
 
 class HttpReader:

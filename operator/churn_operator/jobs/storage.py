@@ -74,27 +74,37 @@ class LocalStore:
 
 
 class S3Store:
-    """Objects of the store that AWS_ENDPOINT_URL names, with the credentials of the environment."""
+    """Objects of the store that AWS_ENDPOINT_URL names, with the credentials of the environment.
+
+    `prefix` stands before the names of those variables: a source may have a store and credentials of its own.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+
+    @property
+    def _client(self) -> Any:
+        return s3_client(self._prefix)
 
     def read(self, uri: str, **pin: str) -> bytes:
         """The object; `pin` is VersionId or IfMatch."""
         bucket, key = _split(uri)
         with translated(uri):
-            body: bytes = s3_client().get_object(Bucket=bucket, Key=key, **pin)["Body"].read()
+            body: bytes = self._client.get_object(Bucket=bucket, Key=key, **pin)["Body"].read()
             return body
 
     def head(self, uri: str) -> tuple[str | None, str]:
         """The object's version id, where its bucket keeps versions, and its ETag."""
         bucket, key = _split(uri)
         with translated(uri):
-            head = s3_client().head_object(Bucket=bucket, Key=key)
+            head = self._client.head_object(Bucket=bucket, Key=key)
         version = head.get("VersionId")
         return (None if version in (None, "", "null") else str(version)), str(head["ETag"]).strip('"')
 
     def write(self, uri: str, data: bytes) -> None:
         bucket, key = _split(uri)
         with translated(uri):
-            s3_client().put_object(Bucket=bucket, Key=key, Body=data)
+            self._client.put_object(Bucket=bucket, Key=key, Body=data)
 
     def exists(self, uri: str) -> bool:
         try:
@@ -110,20 +120,27 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 @cache
-def s3_client() -> Any:
-    """One client for the process: making one costs more than a request."""
+def s3_client(prefix: str) -> Any:
+    """One client for each store and process: making one costs more than a request."""
     import boto3
     from botocore.config import Config
 
+    def said(name: str) -> str | None:
+        return os.environ.get(prefix + name) or None
+
     return boto3.client(
         "s3",
-        region_name=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        endpoint_url=said("AWS_ENDPOINT_URL"),
+        aws_access_key_id=said("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=said("AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=said("AWS_SESSION_TOKEN"),
+        region_name=said("AWS_REGION") or said("AWS_DEFAULT_REGION") or "us-east-1",
         config=Config(
             connect_timeout=5,
             read_timeout=60,
             retries={"mode": "standard", "total_max_attempts": 3},
             # a store of one's own seldom has a host name for each bucket
-            s3={"addressing_style": "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"},
+            s3={"addressing_style": "path" if said("AWS_ENDPOINT_URL") else "auto"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
