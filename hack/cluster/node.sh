@@ -34,6 +34,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 EOT
   start_containerd
   remove_containers
+  forget_old_images
   local image name program
   for image in "${NODE_IMAGES[@]}"; do
     read -r name program <<<"$image"
@@ -82,6 +83,13 @@ remove_containers() {
   ((${#containers[@]})) || return 0
   ctr_ tasks rm --force "${containers[@]}" >/dev/null 2>&1 || true # a container that has ended has no task
   ctr_ containers rm "${containers[@]}" >/dev/null
+}
+
+# The node refers to an image by its digest as well, and would keep all the versions that a tag ever had.
+forget_old_images() {
+  local old
+  mapfile -t old < <(ctr_ images ls -q | grep -v ^localhost/)
+  ((${#old[@]} == 0)) || ctr_ images rm "${old[@]}" >/dev/null
 }
 
 stop_node() {

@@ -40,7 +40,7 @@ need_go() {
   PATH=$home/bin:$PATH
 }
 
-module_field() { go mod download -json "$2" | jq -r ".$1"; }
+module_field() { go mod download -json "$2" | jq -r "if .Error then error(.Error) else .$1 end"; }
 
 # go_build module@version package…: builds packages of a module into BIN. A module's `replace` and `exclude` lines count
 # only where it is the main module, so the packages are built from a scratch module that repeats them.
