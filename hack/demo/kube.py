@@ -86,7 +86,7 @@ class Kubectl:
             ("get", "churn,inferenceservices,jobs,pods", "-o", "wide"),
             ("describe", "churn"),
             ("get", "events", "--sort-by=.lastTimestamp"),
-            ("logs", "--selector=churnops.dev/role", "--all-containers", "--prefix", "--tail=40"),
+            ("logs", "--selector=churnops.dev/role=train", "--all-containers", "--prefix", "--tail=40"),
             ("--namespace=churn-system", "logs", "deployment/churn-operator", "--tail=60"),
         )
         return "\n".join(f"--- kubectl {' '.join(command)}\n{self._try(*command)}" for command in commands)
