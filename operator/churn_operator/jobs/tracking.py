@@ -26,7 +26,6 @@ class Version:
     """A model version to register."""
 
     name: str
-    owner: str
     tags: Mapping[str, str]
     description: str
 
@@ -92,12 +91,7 @@ class Tracker:
         self._server.upload(self._artifact_uri, path, data)
 
     def register(self, version: Version, artifact_path: str) -> str:
-        """The number of this run's version of the registered model, made if there is none yet.
-
-        Raises:
-            Refused: the name belongs to somebody else.
-        """
-        self._own(version)
+        """The number of this run's version of the registered model, made if there is none yet."""
         mine = f"name = '{version.name}' and run_id = '{self.run_id}'"
         known = self._server.get("model-versions/search", filter=mine).get("model_versions", [])
         if not known:
@@ -114,21 +108,22 @@ class Tracker:
             self._server.post("model-versions/set-tag", {"name": version.name, "version": number, **tag})
         return number
 
-    def _own(self, version: Version) -> None:
+    def own(self, name: str, owner: str) -> None:
+        """Makes the registered model the owner's.
+
+        Raises:
+            Refused: it belongs to somebody else.
+        """
         try:
-            self._server.post(
-                "registered-models/create", {"name": version.name, "tags": _tagged({OWNER_TAG: version.owner})}
-            )
+            self._server.post("registered-models/create", {"name": name, "tags": _tagged({OWNER_TAG: owner})})
         except Declined as error:
             if error.code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        known = self._server.get("registered-models/get", name=version.name)["registered_model"]
-        owner = _untagged(known.get("tags", [])).get(OWNER_TAG)
-        if owner != version.owner:
-            whose = f"belongs to {owner}" if owner else f"has no tag {OWNER_TAG}"
-            raise Refused(
-                Reason.RegistryNameTaken, f"registered model {version.name!r} {whose}, not to {version.owner}"
-            )
+        known = self._server.get("registered-models/get", name=name)["registered_model"]
+        found = _untagged(known.get("tags", [])).get(OWNER_TAG)
+        if found != owner:
+            whose = f"belongs to {found}" if found else f"has no tag {OWNER_TAG}"
+            raise Refused(Reason.RegistryNameTaken, f"registered model {name!r} {whose}; it must be {owner}'s")
 
     def finish(self, result: Model) -> None:
         """Leaves the result in the run and closes it."""

@@ -77,6 +77,7 @@ def train(task: TrainTask) -> TrainResult:
 
 def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
     tracker.progress(0, "read")
+    tracker.own(task.registered_model, task.owner)
     champion = bundle.load(task.champion.model) if task.champion else None
     content = data.read(task.data.source, task.revision, task.storage_uri)
     log.info("read %s at %s, %d bytes", content.uri, content.revision, len(content.data))
@@ -204,9 +205,7 @@ def register(tracker: Tracker, task: TrainTask, read: DataRead, stored: ModelRef
         tracker.artifact(f"{flavour.ARTIFACT_PATH}/{name}", content)
     model = {"churnops.dev/model-digest": stored.digest, "churnops.dev/model-uri": stored.uri}
     tags = _tags(task) | _lineage(read) | model
-    version = Version(
-        task.registered_model, task.owner, tags, f"TrainingRun {task.run}, trigger {task.trigger}. {task.reason}"
-    )
+    version = Version(task.registered_model, tags, f"TrainingRun {task.run}, trigger {task.trigger}. {task.reason}")
     return tracker.register(version, flavour.ARTIFACT_PATH)
 
 

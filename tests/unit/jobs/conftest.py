@@ -35,9 +35,10 @@ def mlflow_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         *(f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"),
     ]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with (folder / "log").open("wb") as log, subprocess.Popen(
-        command, stdout=log, stderr=log, env=environment, start_new_session=True
-    ) as process:
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True) as process,
+    ):
         yield f"http://127.0.0.1:{port}"
         os.killpg(process.pid, signal.SIGKILL)  # it has workers, and nothing that is worth a farewell
 
@@ -76,3 +77,9 @@ def trained(mlflow: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     storage = tmp_path_factory.mktemp("storage")
     task = train_task(storage, mlflow)
     return Trained(task, train(task), storage)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked twice."""
+    monkeypatch.setattr("churn_operator.jobs.mlflow._RETRIES", 0)

@@ -40,13 +40,17 @@ class TestTarget:
     @pytest.mark.parametrize(
         ("values", "wanted", "message"),
         [
-            pytest.param(["a", "b"], None, r"cannot be told; it holds a \(60\), b \(60\): set positiveLabel", id="none"),
+            pytest.param(
+                ["a", "b"], None, r"cannot be told; it holds a \(60\), b \(60\): set positiveLabel", id="none"
+            ),
             pytest.param(["Yes", "1"], None, "cannot be told", id="two"),
             pytest.param(["Yes", "No"], "Gone", "has no value 'Gone'; it holds", id="not there"),
             pytest.param(["yes", "YES"], "Yes", "has no value 'Yes'", id="in two cases"),
         ],
     )
-    def test_a_label_that_cannot_be_told_is_asked_for(self, values: list[Any], wanted: str | None, message: str) -> None:
+    def test_a_label_that_cannot_be_told_is_asked_for(
+        self, values: list[Any], wanted: str | None, message: str
+    ) -> None:
         with pytest.raises(Refused, match=message) as refused:
             prepare(content(labelled(values * 60)), spec(positive_label=wanted))
         assert refused.value.reason is Reason.PositiveLabelUnknown

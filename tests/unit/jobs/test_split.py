@@ -2,6 +2,7 @@
 
 import io
 import random
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,6 @@ def test_a_known_row_stays_where_it_is() -> None:
 
 
 def test_an_identifier_is_one_customer_however_it_is_stored() -> None:
-    stored = [pd.Series([12, 7]), pd.Series([12.0, 7.0]), pd.Series(["12", " 7 "]), pd.Series([12, 7], dtype="Int64")]
-    assert {tuple(identifiers(column)) for column in stored} == {("12", "7")}
+    stored: list[Any] = [[12, 7], [12.0, 7.0], ["12", " 7 "], pd.array([12, 7], dtype="Int64")]
+    assert {tuple(identifiers(pd.Series(column))) for column in stored} == {("12", "7")}
     assert identifiers(pd.Series([1.5, None])).tolist() == ["1.5", ""]
-
