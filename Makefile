@@ -33,7 +33,7 @@ test-e2e: cluster images ## tests on the cluster, with KServe and MLflow
 test: lint verify ## every check and every test there is; KEEP=1 leaves the cluster up
 	@was_up=$$($(CLUSTER) status >/dev/null 2>&1 && echo 1 || true); \
 	trap '[[ -n $$was_up || -n "$(KEEP)" ]] || $(CLUSTER) down' EXIT; \
-	$(MAKE) --no-print-directory cluster images; \
+	$(CLUSTER) up; hack/images/build; \
 	pytest
 
 crds: setup ## the CRDs, from the models
