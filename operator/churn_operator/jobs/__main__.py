@@ -35,8 +35,6 @@ T = TypeVar("T", bound=Model)
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, EXIT_REFUSED, EXIT_UNAVAILABLE, or 1 for what nobody foresaw."""
     asked = _parser().parse_args(arguments)
-    # OpenMP's threads spin while they wait, which on a busy node makes boosting ten times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("churn_operator").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, _stop)

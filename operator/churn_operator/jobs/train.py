@@ -126,16 +126,17 @@ def learn(rows: Rows, task: TrainTask, tracker: Tracker) -> Challenger:
     def report(done: int, total: int, best: float) -> None:
         tracker.progress(5 + 75 * done // total, "search", best)
 
-    found = search.run(sample, task.training, report)
-    best = found[0]
-    threshold = metrics.best_threshold(sample.truth, best.out_of_fold)
-    tracker.progress(80, "fit", best.score)
-    fitted = search.fit(sample, best.name, best.params)
-    tracker.progress(85, "convert", best.score)
-    onnx = convert.to_onnx(fitted, rows.contract)
-    answers = convert.Model(onnx, rows.contract).probabilities(asked)
-    parity = float(np.abs(answers - fitted.predict_proba(asked)[:, 1]).max())
-    log.info("%s is kept; threshold %.3f, parity %.1e", best.name, threshold, parity)
+    with search.threads(len(sample.truth)):
+        found = search.run(sample, task.training, report)
+        best = found[0]
+        threshold = metrics.best_threshold(sample.truth, best.out_of_fold)
+        tracker.progress(80, "fit", best.score)
+        fitted = search.fit(sample, best.name, best.params)
+        tracker.progress(85, "convert", best.score)
+        onnx = convert.to_onnx(fitted, rows.contract)
+        answers = convert.Model(onnx, rows.contract).probabilities(asked)
+        parity = float(np.abs(answers - fitted.predict_proba(asked)[:, 1]).max())
+        log.info("%s is kept; threshold %.3f, parity %.1e", best.name, threshold, parity)
     return Challenger(
         found, threshold, fitted, onnx, metrics.Forecast(rows.truth[rows.held_out], answers, threshold), parity
     )

@@ -19,9 +19,6 @@ from churn_operator.api.tasks import TrainResult, TrainTask
 
 DEADLINE = 60.0
 
-# as the Job's own process does, before scikit-learn is imported
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 
 @pytest.fixture(scope="session")
 def mlflow_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
