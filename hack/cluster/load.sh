@@ -17,17 +17,19 @@ load() { # image…
 }
 
 # `push` takes the layers that lie in the layout as they are and compresses the others, which is well for the thin ones
-# that hold this project's code. When half or more are missing, they are put there uncompressed first.
+# that hold this project's code. A thick one is put there uncompressed first, with all its image's others.
 export_layers() { # image
-  local layers layer missing=0 copy
+  local layers layer thick copy
   mkdir -p "$LAYOUT/blobs/sha256"
   mapfile -t layers < <(buildah_ inspect --type image "$1" | jq -r '.OCIv1.rootfs.diff_ids[] | ltrimstr("sha256:")')
-  for layer in "${layers[@]}"; do [[ -f $LAYOUT/blobs/sha256/$layer ]] || missing=$((missing + 1)); done
-  ((missing * 2 >= ${#layers[@]})) || return 0
-  copy=$(mktemp -d -p "$LAYOUT")
-  buildah_ push --quiet --disable-compression --format oci "$1" "dir:$copy"
-  mv "${layers[@]/#/$copy/}" "$LAYOUT/blobs/sha256/"
-  rm -rf "$copy"
+  thick=$(jq -r '.[] | select(."diff-size" > 20e6)."diff-digest" | ltrimstr("sha256:")' "$CACHE/buildah/overlay-layers/layers.json")
+  for layer in $(grep -xF "$thick" <(printf '%s\n' "${layers[@]}")); do
+    [[ ! -f $LAYOUT/blobs/sha256/$layer ]] || continue
+    copy=$(mktemp -d -p "$LAYOUT")
+    buildah_ push --quiet --disable-compression --format oci "$1" "dir:$copy"
+    mv "${layers[@]/#/$copy/}" "$LAYOUT/blobs/sha256/"
+    rm -rf "$copy"
+  done
 }
 
 import() { # image manifest

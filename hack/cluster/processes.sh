@@ -15,17 +15,15 @@ pid_of() {
   if grep -qsF "$STATE/" "/proc/$pid/cmdline"; then echo "$pid"; fi
 }
 
-stop() { # name…
-  local name pid
-  for name; do
-    pid=$(pid_of "$name")
-    [[ -n $pid ]] || continue
-    kill "$pid" 2>/dev/null || continue
-    wait_for 2 gone "$pid" || kill -9 "$pid"
-  done
+stop() { # name…: asks them all to end, and does not wait long, because their state goes as well
+  local name pids=()
+  for name; do mapfile -t -O "${#pids[@]}" pids < <(pid_of "$name"); done
+  ((${#pids[@]})) || return 0
+  kill "${pids[@]}" 2>/dev/null || true
+  wait_for 2 gone "${pids[@]}" || kill -9 "${pids[@]}" 2>/dev/null || true
 }
 
-gone() { ! kill -0 "$1" 2>/dev/null; }
+gone() { ! kill -0 "$@" 2>/dev/null; }
 
 wait_for() { # seconds command…: until the command succeeds
   local deadline=$((SECONDS + $1))
