@@ -100,6 +100,15 @@ stop_node() {
     stop containerd
   fi
   awk -v state="$STATE/" -v run="$RUN/" 'index($2, state) == 1 || index($2, run) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount --lazy
-  "$BIN/kube-proxy" --cleanup >/dev/null 2>&1 || true # reports chains that were never made
-  while iptables -w -t nat -D POSTROUTING "${MASQUERADE[@]}" 2>/dev/null; do :; done
+  remove_firewall_rules 2>/dev/null || true # some may never have been made
+}
+
+remove_firewall_rules() {
+  "$BIN/kube-proxy" --cleanup
+  # kube-proxy makes this chain for the kubelet, and leaves it to the kubelet to remove.
+  iptables -w -D INPUT -j KUBE-FIREWALL
+  iptables -w -D OUTPUT -j KUBE-FIREWALL
+  iptables -w -F KUBE-FIREWALL
+  iptables -w -X KUBE-FIREWALL
+  iptables -w -t nat -D POSTROUTING "${MASQUERADE[@]}"
 }
