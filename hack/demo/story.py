@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from hack.demo.load import Load, predict
 from hack.demo.stage import Mlflow, Stage, customer
 
 NAMESPACE = "churn-demo"
+WIDTH = 118
 FINAL = ("Accepted", "Rejected", "Failed")
 T = TypeVar("T")
 
@@ -36,7 +38,7 @@ class Teller:
         print(f"\n{self._clock()}  == {title}")
 
     def say(self, text: str) -> None:
-        print(f"{self._clock()}  {text}", flush=True)
+        print(textwrap.fill(text, WIDTH, initial_indent=f"{self._clock()}  ", subsequent_indent=" " * 8), flush=True)
 
     def show(self, *command: str) -> None:
         """What a person would see who typed this."""
@@ -151,14 +153,15 @@ class Demo:
         self.kubectl.delete("inferenceservices", "telco-v2", "--wait=false")
         deleted = time.monotonic()
         tell.say("kubectl delete inferenceservice telco-v2")
-        tell.wait("another InferenceService telco-v2", lambda: self._replaced(before))
+        tell.wait("another InferenceService telco-v2", lambda: self._replacement(before))
         tell.measure("InferenceService deleted by hand to its return", deleted)
         tell.say("It is back.")
         operator = ("-n", "churn-system", "delete", "pod", "-l", "app.kubernetes.io/name=churn-operator")
         self.kubectl.run(*operator, "--grace-period=0", "--force")
         tell.say("The operator is killed as well.")
+        tell.wait("InferenceService telco-v2 Ready", lambda: holds(self._replacement(before), "Ready"))
         self._champion("v2")
-        tell.measure("the same to its first answer", deleted)
+        tell.measure("the same to its being ready, the operator killed meanwhile", deleted)
         runs = sorted(run["metadata"]["name"] for run in self.kubectl.list("trainingruns"))
         tell.say(f"telco-v2 answers again. Nothing was trained twice: the runs are {', '.join(runs)}.")
         tell.show("get", "churn")
@@ -167,19 +170,19 @@ class Demo:
         self.tell.chapter("What was measured")
         for what, seconds in self.tell.figures:
             print(f"        {seconds:6.1f} s  {what}")
-        kubectl = "kubectl" if shutil.which("kubectl") else f"alias kubectl={self.kubectl.program}"
+        alias = "" if shutil.which("kubectl") else f"; alias kubectl={self.kubectl.program}"
         print(f"""
         Look at it:
-          export KUBECONFIG={os.environ.get("KUBECONFIG", "")}  {"" if kubectl == "kubectl" else kubectl}
+          export KUBECONFIG={os.environ.get("KUBECONFIG", "")}{alias}
           kubectl config set-context --current --namespace {self.stage.namespace}
           kubectl describe chm telco                      why this version serves
           kubectl describe trun telco-3                   why that run was rejected
           kubectl get dmon telco -o yaml                  each column's drift
-          {self.mlflow.url}                               MLflow: runs, models, reports
+          {self.mlflow.url:47s} MLflow: runs, models, reports
         Try next:
           kubectl explain churnmodel.spec --recursive
           kubectl patch chm telco --type merge -p '{{"spec": {{"serving": {{"replicas": 2}}}}}}'
-          kubectl apply -f samples/gym/churnmodel.yaml    after: python -m hack.demo.storage put samples/gym/gym.csv s3://churn/gym.csv
+          hack/demo/put samples/gym/gym.csv s3://churn/gym.csv && kubectl apply -f samples/gym/churnmodel.yaml
           make demo-clean                                 leaves nothing
 """)
 
@@ -196,9 +199,9 @@ class Demo:
         monitor = self._monitor()
         return monitor if condition(monitor, "WithinDriftLimits").get("status") == "False" else None
 
-    def _replaced(self, uid: str) -> bool:
+    def _replacement(self, uid: str) -> Object | None:
         found = self.kubectl.get("inferenceservices", "telco-v2")
-        return found is not None and found["metadata"]["uid"] != uid
+        return found if found is not None and found["metadata"]["uid"] != uid else None
 
     def _champion(self, version: str) -> Object:
         def serving() -> Object | None:

@@ -278,12 +278,13 @@ def test_6_an_inferenceservice_deleted_by_hand_is_back_in_seconds(telco: Telco) 
     assert before is not None
     telco.kubectl.delete("inferenceservices", "telco-v2", "--wait=false")
 
-    def back() -> bool:
+    def back() -> Object | None:
         now = telco.kubectl.get("inferenceservices", "telco-v2")
-        return now is not None and now["metadata"]["uid"] != before["metadata"]["uid"]
+        return now if now is not None and now["metadata"]["uid"] != before["metadata"]["uid"] else None
 
     telco.wait("InferenceService telco-v2 again", back, 10)
-    telco.wait_for_champion("v2", 90)
+    telco.wait("InferenceService telco-v2 Ready", lambda: holds(back(), "Ready"), 90)
+    telco.wait_for_champion("v2", 30)
 
 
 def test_6_nothing_retrains_twice_on_the_same_data(telco: Telco, operator: Kubectl) -> None:
