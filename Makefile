@@ -21,8 +21,9 @@ lint: setup ## style, types, layers, shell scripts, chart
 	@grep -rlE '^#!.*bash|shellcheck shell=' hack .ci | xargs shellcheck -x
 	@$$($(CLUSTER) env | sed -n 's/^HELM=//p') lint --quiet charts/churn-operator --values charts/churn-operator/ci/values.yaml
 
-test-unit: setup ## tests of pure functions and of manifests, in seconds
-	@pytest tests/unit tests/golden
+test-unit: setup ## tests of pure functions and of manifests, with the coverage that is promised
+	@pytest tests/unit tests/golden --cov --cov-report= --cov-fail-under=85
+	@coverage report --fail-under=100 --include='*/decide.py,*/policies.py,*/build.py,*/report.py'
 
 test-integration: setup ## tests against a real API server
 	@pytest tests/integration
@@ -30,17 +31,18 @@ test-integration: setup ## tests against a real API server
 test-e2e: cluster images ## tests on the cluster, with KServe and MLflow
 	@pytest tests/e2e
 
-test: lint verify ## every check and every test there is; KEEP=1 leaves the cluster up
+test: lint verify test-unit ## every check and every test there is; KEEP=1 leaves the cluster up
 	@was_up=$$($(CLUSTER) status >/dev/null 2>&1 && echo 1 || true); \
 	trap '[[ -n $$was_up || -n "$(KEEP)" ]] || $(CLUSTER) down' EXIT; \
 	$(CLUSTER) up; hack/images/build; \
-	pytest
+	pytest tests/integration tests/e2e
 
-crds: setup ## the CRDs, from the models
+crds: setup ## the CRDs and the page of reasons, from the models
 	@python -m churn_operator.api.crds
+	@hack/reasons
 
 verify: crds ## fails when a generated file is not what is committed
-	@git diff --exit-code --stat crds charts
+	@git diff --exit-code --stat crds charts docs/reasons.md
 
 images: ## build the images, and load them into the cluster when it is up
 	@hack/images/build

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # ships no types
+from threadpoolctl import threadpool_limits
 
 from churn_operator.api.contract import GOLDEN_FILE, Manifest
 from churn_operator.api.tasks import Golden
