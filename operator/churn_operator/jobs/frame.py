@@ -4,7 +4,9 @@ A clean column is float32 (missing: NaN) or text (missing: MISSING). float32 is 
 scikit-learn is fitted on exactly the numbers that it will be asked about.
 """
 
+import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,10 @@ from churn_operator.api.contract import (
     FLOAT32_MAX,
     MAX_CATEGORIES,
     MISSING,
-    MISSING_WORDS,
     Contract,
     Feature,
+    as_category,
+    as_number,
 )
 from churn_operator.api.data import DataSpec
 from churn_operator.api.reasons import Reason
@@ -25,7 +28,7 @@ from churn_operator.jobs.failure import Refused
 
 Vector = NDArray[Any]
 
-_DATE = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$"
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$")
 _MOSTLY = 0.5
 """From this share of numbers on, text among them is taken for a mistake, not for a category."""
 
@@ -71,52 +74,81 @@ def clean(column: pd.Series) -> pd.Series:
 
 def _clean_objects(column: pd.Series) -> pd.Series:
     """The column whose cells are Python objects: text, booleans with gaps, decimals."""
-    present = column[column.notna()]
-    kinds = {type(value) for value in present.array}
+    codes, values = distinct(column)
+    counts = np.bincount(codes[codes >= 0], minlength=len(values))
+    kinds = {type(value) for value in values}
     if str not in kinds:
-        numbers = pd.to_numeric(column, errors="coerce")
-        if lost := int((numbers.isna() & column.notna()).sum()):
+        numbers = np.array([_number(value) for value in values])
+        if lost := int(counts[np.isnan(numbers)].sum()):
             raise _mixed(column.name, lost, f"values of type {_listing(sorted(k.__name__ for k in kinds))}", "")
-        return _float32(numbers.to_numpy(dtype=np.float64, na_value=np.nan), column)
+        return _float32(np.append(numbers, np.nan)[codes], column)
     if kinds != {str}:
-        lost = sum(1 for value in present.array if not isinstance(value, str))
+        lost = sum(count for value, count in zip(values, counts, strict=True) if not isinstance(value, str))
         others = _listing(sorted(k.__name__ for k in kinds - {str}))
         raise _mixed(column.name, lost, f"values of type {others} among text", "")
-    text = to_text(column)
-    numbers = pd.to_numeric(text.where(text != MISSING), errors="coerce")
-    present_rows = text != MISSING
-    count = int(present_rows.sum())
-    if count == 0:
+    return _clean_text(column, codes, [as_category(value) for value in values], counts)
+
+
+def _clean_text(column: pd.Series, codes: Vector, texts: list[str], counts: Vector) -> pd.Series:
+    """The column whose cells are text, or would be, had a number not been written down as text."""
+    given = np.array([text != MISSING for text in texts])
+    numbers = np.array([_number(text) for text in texts])
+    total, numeric = int(counts[given].sum()), int(counts[~np.isnan(numbers)].sum())
+    if total == 0:
         raise Refused(Reason.ColumnEmpty, f"column {column.name!r} has no value in any of {len(column)} rows")
-    if (numeric := int(numbers.notna().sum())) == count:
-        return _float32(numbers.to_numpy(dtype=np.float64), column)
-    if (dates := int(text.str.match(_DATE).sum())) == count:
-        raise _mixed(column.name, dates, "dates", _dates_hint(column.name))
-    found = int(text.nunique()) - int((~present_rows).any())
-    if found > MAX_CATEGORIES:
-        if numeric >= _MOSTLY * count:
-            sample = text[present_rows & numbers.isna()].iloc[0]
-            raise _mixed(column.name, count - numeric, f"values among {numeric} numbers, such as {sample!r}, that", "")
+    if numeric == total:
+        return _float32(np.append(numbers, np.nan)[codes], column)
+    categories = {text for text in texts if text != MISSING}
+    if all(_DATE.match(text) for text in categories):
+        raise _mixed(column.name, total, "dates", _dates_hint(column.name))
+    if len(categories) > MAX_CATEGORIES:
+        if numeric >= _MOSTLY * total:
+            sample = next(text for text in texts if text != MISSING and np.isnan(_number(text)))
+            raise _mixed(column.name, total - numeric, f"values among {numeric} numbers, such as {sample!r}, that", "")
         raise Refused(
             Reason.TooManyCategories,
-            f"column {column.name!r} has {found} categories, {MAX_CATEGORIES} are allowed: "
+            f"column {column.name!r} has {len(categories)} categories, {MAX_CATEGORIES} are allowed: "
             "name it as idColumn or under exclude, or group its values",
         )
-    return text
+    return _text(column, codes, texts)
 
 
-def to_text(column: pd.Series) -> pd.Series:
-    """Text as `api.contract.as_category` gives it, for a whole column of str and nulls."""
-    text = column.fillna(MISSING).astype(str).str.strip()
-    return text.mask(text.isin(MISSING_WORDS), MISSING).astype(object)
+def distinct(column: pd.Series) -> tuple[Vector, list[Any]]:
+    """For each row the position of its value among the different ones, -1 for a missing one; and those values."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError:  # lists and the like, which have no hash
+        present = column.notna().to_numpy()
+        codes, values = np.where(present, present.cumsum() - 1, -1), column[present].array
+    return codes, list(values)
+
+
+def _number(value: Any) -> float:
+    """The value as a request's would be read; NaN where it is no number."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    try:
+        return as_number(float(value) if isinstance(value, Decimal) else value)
+    except ValueError:
+        return np.nan
+
+
+def _text(column: pd.Series, codes: Vector, texts: list[str]) -> pd.Series:
+    return pd.Series(np.array([*texts, MISSING], dtype=object)[codes], index=column.index, name=column.name)
 
 
 def _float32(numbers: Vector, column: pd.Series) -> pd.Series:
-    """Numbers that float32 cannot hold count as missing."""
-    bounded = np.where(np.abs(numbers) <= FLOAT32_MAX, numbers, np.nan)
+    bounded = _bounded(numbers)
     if np.isnan(bounded).all():
         raise Refused(Reason.ColumnEmpty, f"column {column.name!r} has no finite number in any of {len(column)} rows")
-    return pd.Series(bounded.astype(np.float32), index=column.index, name=column.name)
+    return pd.Series(bounded, index=column.index, name=column.name)
+
+
+def _bounded(numbers: Vector) -> Vector:
+    """Numbers that float32 cannot hold count as missing."""
+    return np.where(np.abs(numbers) <= FLOAT32_MAX, numbers, np.nan).astype(np.float32)
 
 
 def infer(frame: pd.DataFrame) -> Contract:
@@ -165,18 +197,35 @@ def conform(table: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, list
 
 
 def _conform(column: pd.Series, feature: Feature) -> tuple[pd.Series, int]:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
+    """The column, and how many of its values had to count as missing."""
+    if feature.kind == "Numerical" and pd.api.types.is_float_dtype(column.dtype):
+        numbers = _bounded(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        return pd.Series(numbers, index=column.index), int((np.isnan(numbers) & column.notna()).sum())
+    codes, values = distinct(column)
     if feature.kind == "Categorical":
-        is_text = column.map(lambda value: isinstance(value, str)).astype(bool)
-        return to_text(column.where(is_text).astype(object)), int((~is_text & column.notna()).sum())
-    if column.dtype == object:
-        text = column.map(lambda value: value.strip() if isinstance(value, str) else value)
-        column = text.mask(text.isin({MISSING, *MISSING_WORDS}))
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bounded = np.where(np.abs(numbers) <= FLOAT32_MAX, numbers, np.nan).astype(np.float32)
-    lost = int((np.isnan(bounded) & column.notna().to_numpy()).sum())
-    return pd.Series(bounded, index=column.index, name=column.name), lost
+        texts = [as_text(value) for value in values]
+        lost = [text is None for text in texts]
+        result = _text(column, codes, [text or MISSING for text in texts])
+    else:
+        numbers = np.array([_number(value) for value in values], dtype=np.float64)
+        blank = [isinstance(value, str) and as_category(value) == MISSING for value in values]
+        lost = [bool(np.isnan(n)) and not b for n, b in zip(numbers, blank, strict=True)]
+        result = pd.Series(np.append(numbers, np.nan)[codes].astype(np.float32), index=column.index, name=column.name)
+    return result, int(np.append(lost, False)[codes].sum())
+
+
+def as_text(value: Any) -> str | None:
+    """The value as a category. A file may have stored one as a number: 1, 1.0 and "1" are one; None: it is neither."""
+    match value:
+        case str():
+            return as_category(value)
+        case bool() | np.bool_():
+            return str(bool(value))
+        case int() | float() | np.integer() | np.floating():
+            number = float(value)
+            return str(int(number)) if number.is_integer() else str(value)
+        case _:
+            return None
 
 
 def arrays(frame: pd.DataFrame, contract: Contract) -> tuple[Vector, Vector]:

@@ -19,15 +19,16 @@ def typical(frame: pd.DataFrame, contract: Contract) -> dict[str, Any]:
     instance: dict[str, Any] = {}
     for feature in contract.features:
         column = frame[feature.name]
+        value: float | str
         if feature.kind == "Numerical":
+            if column.isna().all():
+                continue
             # the shortest decimal that is the same float32
-            value: float | str = float(str(np.float32(column.median())))
-            missing = np.isnan(value)
+            value = float(str(np.float32(column.median())))
         else:
             value = str(column.mode().iloc[0])
-            missing = value == MISSING
-        if missing:
-            continue
+            if value == MISSING:
+                continue
         if len(json.dumps({**instance, feature.name: value})) > _BYTES:
             break
         instance[feature.name] = value

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from churn_operator.jobs.frame import as_text
+
 HOLDOUT_SHARE = 0.2
 _BOUND = int(HOLDOUT_SHARE * 2**64)
 
@@ -37,13 +39,7 @@ def held_out(frame: pd.DataFrame, by: Sequence[str]) -> NDArray[np.bool_]:
 
 def identifiers(column: pd.Series) -> pd.Series:
     """An id column as text: 12 read as integer, as 12.0 beside nulls and as "12" are one customer."""
-    return column.map(_identifier, na_action="ignore").fillna("").astype(object)
-
-
-def _identifier(value: object) -> str:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value).strip()
+    return column.map(as_text, na_action="ignore").fillna("").astype(object)
 
 
 def _hash(*parts: bytes) -> int:

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from churn_operator.api.contract import MISSING, MISSING_WORDS
 from churn_operator.api.data import DataSpec
 from churn_operator.api.reasons import Reason
 from churn_operator.jobs.failure import Refused
+from churn_operator.jobs.frame import as_text, distinct
 
 USUAL_LABELS = ("Yes", "True", "1", "Churned")
 MIN_ROWS = 50
@@ -15,19 +15,10 @@ MIN_CLASS_ROWS = 10
 
 
 def labels(column: pd.Series) -> pd.Series:
-    """The target's values as text, null where there is none: 1, 1.0 and True of any file format read alike."""
-    return column.map(_label, na_action="ignore").astype(object)
-
-
-def _label(value: object) -> str | None:
-    match value:
-        case bool() | np.bool_():
-            return str(bool(value))
-        case float() | np.floating() if float(value).is_integer():
-            return str(int(value))
-        case _:
-            text = str(value).strip()
-            return None if text == MISSING or text in MISSING_WORDS else text
+    """The target's values as text, None where there is none: 1, 1.0 and "1" of any file format read alike."""
+    codes, values = distinct(column)
+    texts = [as_text(value) or None for value in values]
+    return pd.Series(np.array([*texts, None], dtype=object)[codes], index=column.index, name=column.name)
 
 
 def positive_label(values: pd.Series, spec: DataSpec) -> str:

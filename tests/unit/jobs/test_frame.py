@@ -155,11 +155,29 @@ class TestConform:
         assert notes == ["column 'plan' is missing", "column 'age' is missing"]
 
     def test_values_of_another_kind_count_as_missing_and_are_noted(self) -> None:
-        table = pd.DataFrame({"plan": ["a", 3, None, "new "], "age": ["1.5", "old", " NA ", True]})
+        table = pd.DataFrame({"plan": ["a", [3], None, "new "], "age": ["1.5", "old", " NA ", True]})
         conformed, notes = conform(table, CONTRACT)
         assert conformed["plan"].tolist() == ["a", MISSING, MISSING, "new"]
         np.testing.assert_array_equal(conformed["age"], np.array([1.5, np.nan, np.nan, 1], dtype=np.float32))
         assert notes == ["column 'plan' has 1 values that are no text", "column 'age' has 1 values that are no number"]
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            pytest.param([1, 2], ["1", "2"], id="integers"),
+            pytest.param([1.0, None, 2.5], ["1", MISSING, "2.5"], id="floats beside a gap"),
+            pytest.param([True, False], ["True", "False"], id="booleans"),
+        ],
+    )
+    def test_categories_that_a_csv_stored_as_numbers_are_text_again(self, given: Any, expected: list[str]) -> None:
+        conformed, notes = conform(pd.DataFrame({"plan": given, "age": 1}), CONTRACT)
+        assert conformed["plan"].tolist() == expected
+        assert notes == []
+
+    def test_floats_that_float32_cannot_hold_count_as_missing(self) -> None:
+        conformed, notes = conform(pd.DataFrame({"plan": "a", "age": [1.5, None, np.inf, 1e300]}), CONTRACT)
+        np.testing.assert_array_equal(conformed["age"], np.array([1.5, np.nan, np.nan, np.nan], dtype=np.float32))
+        assert notes == ["column 'age' has 2 values that are no number"]
 
     def test_a_dictionary_column_is_read_as_its_values(self) -> None:
         table = pd.DataFrame({"plan": pd.Categorical(["a", "b"]), "age": pd.Categorical([1, 2])})

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.jobs.making import clean_frame, customers
 
@@ -21,6 +21,7 @@ def held(table: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return held_out(frame, BY)
 
 
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.integers(1, 399))
 def test_neither_the_order_of_the_rows_nor_other_rows_move_it(chance: random.Random, rows: int) -> None:
     table = customers()

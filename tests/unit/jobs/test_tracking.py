@@ -164,6 +164,31 @@ class TestExperiment:
         first, second = opened(mlflow, experiment, "1"), opened(mlflow, experiment, "2")
         assert first.experiment_id == second.experiment_id
 
+    def test_the_slower_of_two_that_make_it_takes_the_others(
+        self, mlflow: str, experiment: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = opened(mlflow, experiment, "1")
+        real, asked = Mlflow.get, count()
+
+        def get(server: Mlflow, path: str, **query: str) -> Any:
+            if next(asked) == 0:
+                raise Declined("RESOURCE_DOES_NOT_EXIST", "not yet")
+            return real(server, path, **query)
+
+        monkeypatch.setattr(Mlflow, "get", get)
+        assert opened(mlflow, experiment, "2").experiment_id == first.experiment_id
+
+    @pytest.mark.parametrize("method", ["get", "post"])
+    def test_one_that_mlflow_does_not_take_is_said(
+        self, mlflow: str, method: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def decline(*_: object, **__: object) -> None:
+            raise Declined("INVALID_PARAMETER_VALUE", "no such name")
+
+        monkeypatch.setattr(Mlflow, method, decline)
+        with pytest.raises(Declined, match="no such name"):
+            opened(mlflow, "never seen")
+
     def test_a_deleted_one_is_not_used(self, mlflow: str, experiment: str) -> None:
         tracker = opened(mlflow, experiment)
         Mlflow(mlflow).post("experiments/delete", {"experiment_id": tracker.experiment_id})

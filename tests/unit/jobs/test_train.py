@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from unit.jobs.conftest import Trained
-from unit.jobs.making import TELCO, customers, train_task
+from unit.jobs.making import TELCO, clean_frame, customers, train_task
 
 from churn_operator.api.contract import MODEL_FILE, as_category, as_number
 from churn_operator.api.reasons import Reason
@@ -22,6 +22,7 @@ from churn_operator.jobs.bundle import load
 from churn_operator.jobs.convert import Model
 from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.frame import conform
+from churn_operator.jobs.golden import typical
 from churn_operator.jobs.metrics import METRICS
 from churn_operator.jobs.mlflow import Mlflow
 from churn_operator.jobs.rows import prepare
@@ -302,6 +303,20 @@ def test_another_tables_hold_out_of_the_same_rows_is_the_same() -> None:
         data.Content("telco.csv", "", shuffled.to_csv(index=False).encode()), train_task(Path(), "http://x").data
     )
     assert other.held_out[np.argsort(shuffled.index)].tolist() == rows.held_out.tolist()
+
+
+class TestGolden:
+    def test_a_value_that_most_customers_lack_is_left_out(self) -> None:
+        frame, contract = clean_frame(pd.DataFrame({"plan": ["a", None, None], "age": [1.1, 2.2, 3.3]}))
+        empty = frame.assign(age=np.float32(np.nan))
+        assert typical(frame, contract) == {"age": 2.2}
+        assert typical(empty, contract) == {}
+
+    def test_a_wide_table_gives_what_fits(self) -> None:
+        frame, contract = clean_frame(pd.DataFrame({f"column-{n:03}": [n, n + 1] for n in range(300)}))
+        instance = typical(frame, contract)
+        assert list(instance) == [f"column-{n:03}" for n in range(len(instance))]
+        assert 1400 < len(json.dumps(instance)) <= 1500
 
 
 def test_the_model_file_is_small(trained: Trained) -> None:
