@@ -1,5 +1,8 @@
 """Why a Job gives up. The class says whether another attempt can help."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import EXIT_REFUSED, EXIT_UNAVAILABLE, JobFailure
 
@@ -15,9 +18,10 @@ class JobError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.revision: str | None = None
 
     def to_failure(self) -> JobFailure:
-        return JobFailure(reason=self.reason, message=shorten(self.message))
+        return JobFailure(reason=self.reason, message=shorten(self.message), revision=self.revision)
 
 
 class Refused(JobError):
@@ -30,6 +34,16 @@ class Unavailable(JobError):
     """A neighbour is away."""
 
     exit_code = EXIT_UNAVAILABLE
+
+
+@contextmanager
+def blamed_on(revision: str) -> Iterator[None]:
+    """Whatever goes wrong in here is that state's fault: the operator does not try it again."""
+    try:
+        yield
+    except JobError as error:
+        error.revision = revision
+        raise
 
 
 def shorten(text: str) -> str:

@@ -32,6 +32,7 @@ from churn_operator.jobs import (
     profile,
     search,
 )
+from churn_operator.jobs.failure import blamed_on
 from churn_operator.jobs.rows import Rows, prepare
 from churn_operator.jobs.tracking import Tracker, Version, open_run
 
@@ -81,7 +82,9 @@ def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
     champion = bundle.load(task.champion.model) if task.champion else None
     content = data.read(task.data.source, task.revision, task.storage_uri)
     log.info("read %s at %s, %d bytes", content.uri, content.revision, len(content.data))
-    rows = prepare(content, task.data)
+    with blamed_on(content.revision):
+        rows = prepare(content, task.data)
+        challenger = learn(rows, task, tracker)
     read = DataRead(
         uri=content.uri,
         revision=content.revision,
@@ -90,7 +93,6 @@ def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
         rows=len(rows.table) + rows.dropped,
         holdout_rows=int(rows.held_out.sum()),
     )
-    challenger = learn(rows, task, tracker)
     tracker.progress(90, "evaluate", challenger.best.score)
     measured = {m: metrics.evaluate(m, challenger.forecast) for m in metrics.METRICS} | {"parity": challenger.parity}
     compared, champion_metrics = compare_all(task, champion, challenger, rows, content.digest)
@@ -217,7 +219,7 @@ def _tags(task: TrainTask) -> dict[str, str]:
         "churnops.dev/namespace": task.namespace,
         "churnops.dev/model": task.model,
         "churnops.dev/trigger": task.trigger,
-        "churnops.dev/reason": task.reason,
+        "churnops.dev/trigger-reason": task.reason,
         "churnops.dev/image": task.image,
         "churnops.dev/code": _code(),
     }

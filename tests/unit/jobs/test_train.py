@@ -16,7 +16,16 @@ from unit.jobs.making import TELCO, clean_frame, customers, train_task
 from churn_operator.api.contract import MODEL_FILE, as_category, as_number
 from churn_operator.api.reasons import Reason
 from churn_operator.api.results import decode_result, encode_result
-from churn_operator.api.tasks import OWNER_TAG, RESULT_LIMIT, RESULT_TAG, RUN_TAG, UID_TAG, ModelRef, TrainResult
+from churn_operator.api.tasks import (
+    OWNER_TAG,
+    RESULT_LIMIT,
+    RESULT_TAG,
+    RUN_TAG,
+    UID_TAG,
+    ModelRef,
+    TrainResult,
+    TrainTask,
+)
 from churn_operator.jobs import data
 from churn_operator.jobs.bundle import load
 from churn_operator.jobs.convert import Model
@@ -87,7 +96,12 @@ class TestMlflow:
     def test_it_tells_data_trigger_image_and_code(self, trained: Trained, mlflow: str) -> None:
         run = mlflow_run(mlflow, trained.result.run_id)
         read, tags = trained.result.data, entries(run["data"]["tags"])
-        expected = {"data-digest": read.digest, "data-revision": read.revision, "trigger": "Initial"}
+        expected = {
+            "data-digest": read.digest,
+            "data-revision": read.revision,
+            "trigger": "Initial",
+            "trigger-reason": "the first run",
+        }
         assert tags.items() >= {f"churnops.dev/{key}": value for key, value in expected.items()}.items()
         assert tags["churnops.dev/image"] == "jobs:test"
         assert tags["churnops.dev/code"].startswith("sha256:")
@@ -235,8 +249,9 @@ class TestChampion:
 class TestFailure:
     def test_data_that_cannot_be_learned_from_closes_the_run_with_the_reason(self, table: Path, mlflow: str) -> None:
         customers(800).assign(left="No").to_csv(table, index=False)
-        with pytest.raises(Refused, match="'left' is 'No' in all 800 rows"):
+        with pytest.raises(Refused, match="'left' is 'No' in all 800 rows") as refused:
             train(quick(table, mlflow, "one-class"))
+        assert refused.value.to_failure().revision == data.resolve(quick(table, mlflow, "one-class").data.source)
         search = {"experiment_ids": ["1"], "filter": f"tags.`{UID_TAG}` = 'one-class'"}
         (run,) = Mlflow(mlflow).post("runs/search", search)["runs"]
         assert run["info"]["status"] == "FAILED"
@@ -247,8 +262,9 @@ class TestFailure:
         rows["left"] = np.where(np.arange(800) < 12, "Yes", "No")
         rows.to_csv(table, index=False)
         training = {**QUICK, "crossValidation": {"folds": 20}}
-        with pytest.raises(Refused, match=r"the training rows hold \d+ of one class, too few for 20 folds"):
+        with pytest.raises(Refused, match=r"the training rows hold \d+ of one class, too few for 20 folds") as refused:
             train(quick(table, mlflow, "folds", training=training))
+        assert refused.value.revision is not None
 
     def test_a_name_that_is_taken_is_refused_before_anything_is_read(self, table: Path, mlflow: str) -> None:
         table.unlink()
@@ -321,3 +337,9 @@ class TestGolden:
 
 def test_the_model_file_is_small(trained: Trained) -> None:
     assert len(load(trained.result.model, only=(MODEL_FILE,)).onnx) < 1_000_000
+
+
+def test_the_sample_task_is_one_for_the_sample_table() -> None:
+    task = TrainTask.model_validate_json((TELCO.parent / "train.json").read_text())
+    assert (TELCO.parents[2] / str(task.data.source.uri)) == TELCO
+    assert task.data.target in pd.read_csv(TELCO, nrows=1)
