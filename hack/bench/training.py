@@ -12,53 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hack.bench.pods import pod_spec
 from hack.demo import world
 from hack.demo.kube import Object, wait_until
 from hack.demo.stage import Mlflow, Stage
 
 NAMESPACE = "churn-bench"
 ROUNDS = 3
-IMAGE = "localhost/churn-operator/jobs:dev"
 LIMITS = {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
 SCRIPT = Path(__file__).with_name("bare.py").read_text()
 
 
 def bare_job(name: str, data: str) -> Object:
+    pod = pod_spec("jobs", ["python", "-c", SCRIPT, data], LIMITS) | {"restartPolicy": "Never"}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
-        "spec": {
-            "backoffLimit": 0,
-            "template": {
-                "spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": 65532,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
-                    "containers": [
-                        {
-                            "name": "job",
-                            "image": IMAGE,
-                            "imagePullPolicy": "Never",
-                            "command": ["python", "-c", SCRIPT, data],
-                            "resources": LIMITS,
-                            "securityContext": {
-                                "allowPrivilegeEscalation": False,
-                                "readOnlyRootFilesystem": True,
-                                "capabilities": {"drop": ["ALL"]},
-                            },
-                            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the pod's own
-                        }
-                    ],
-                    "volumes": [{"name": "tmp", "emptyDir": {}}],
-                }
-            },
-        },
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
     }
 
 
