@@ -9,7 +9,7 @@ from churn_operator.api.base import Model
 from churn_operator.api.reasons import Reason
 from churn_operator.api.results import encode_result
 from churn_operator.api.tasks import OWNER_TAG, PROGRESS_TAG, RESULT_TAG, UID_TAG, Progress
-from churn_operator.jobs.failure import JobError, Refused, shorten
+from churn_operator.jobs.failure import JobError, Refused, Unavailable, shorten
 from churn_operator.jobs.mlflow import Declined, Json, Mlflow
 
 log = logging.getLogger(__name__)
@@ -53,9 +53,11 @@ class Tracker:
         self._told = now
         eta = int((now - self._opened) * (100 - percent) / percent) if percent else None
         progress = Progress(percent=percent, step=step, metric=metric, eta_seconds=eta)
-        self._server.post(
-            "runs/set-tag", {"run_id": self.run_id, "key": PROGRESS_TAG, "value": encode_result(progress)}
-        )
+        tag = {"run_id": self.run_id, "key": PROGRESS_TAG, "value": encode_result(progress)}
+        try:
+            self._server.post("runs/set-tag", tag)
+        except Unavailable as error:  # hours of fitting are worth more than a number that nobody sees
+            log.warning("progress could not be told: %s", error)
 
     def log(
         self,

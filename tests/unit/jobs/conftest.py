@@ -11,11 +11,13 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.jobs.making import train_task
 
-from churn_operator.api.tasks import TrainResult, TrainTask
+from churn_operator.api.tasks import UID_TAG, TrainResult, TrainTask
+from churn_operator.jobs.mlflow import Mlflow
 
 DEADLINE = 60.0
 
@@ -74,6 +76,16 @@ def trained(mlflow: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     storage = tmp_path_factory.mktemp("storage")
     task = train_task(storage, mlflow)
     return Trained(task, train(task), storage)
+
+
+def only_run(uri: str, uid: str) -> dict[str, Any]:
+    """The one run that carries the UID, as MLflow has it."""
+    server = Mlflow(uri)
+    experiment = server.get("experiments/get-by-name", experiment_name="telco")["experiment"]["experiment_id"]
+    asked = {"experiment_ids": [experiment], "filter": f"tags.`{UID_TAG}` = '{uid}'"}
+    (run,) = server.post("runs/search", asked)["runs"]
+    found: dict[str, Any] = run
+    return found
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from unit.jobs.conftest import Trained
+from unit.jobs.conftest import Trained, only_run
 from unit.jobs.making import TELCO, clean_frame, customers
 
 from churn_operator.api.contract import MISSING
@@ -116,8 +116,7 @@ class TestDrift:
         with pytest.raises(Refused, match="has no rows") as refused:
             drift(drift_task(trained, path))
         assert refused.value.reason is Reason.DataEmpty
-        search = {"experiment_ids": ["1"], "filter": f"tags.`churnops.dev/uid` = 'uid-of-{tmp_path.name}'"}
-        (run,) = Mlflow(trained.task.tracking_uri).post("runs/search", search)["runs"]
+        run = only_run(trained.task.tracking_uri, f"uid-of-{tmp_path.name}")
         assert run["info"]["status"] == "FAILED"
 
 

@@ -117,6 +117,14 @@ class TestProgress:
         now[0] = 110.0
         assert told(25) == Progress(percent=25, step="search", metric=0.8, eta_seconds=30)
 
+    @pytest.mark.usefixtures("impatient")
+    def test_a_server_that_is_away_for_a_while_ends_nothing(
+        self, mlflow: str, experiment: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        made = Mlflow(mlflow).get("runs/get", run_id=opened(mlflow, experiment).run_id)["run"]
+        Tracker(Mlflow("http://127.0.0.1:9"), made).progress(10, "search")
+        assert "progress could not be told: MLflow does not answer" in caplog.text
+
 
 class TestRegistry:
     def registered(self, tracker: Tracker, name: str) -> str:

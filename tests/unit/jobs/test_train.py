@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from unit.jobs.conftest import Trained
+from unit.jobs.conftest import Trained, only_run
 from unit.jobs.making import TELCO, clean_frame, customers, train_task
 
 from churn_operator.api.contract import MODEL_FILE, as_category, as_number
@@ -252,8 +252,7 @@ class TestFailure:
         with pytest.raises(Refused, match="'left' is 'No' in all 800 rows") as refused:
             train(quick(table, mlflow, "one-class"))
         assert refused.value.to_failure().revision == data.resolve(quick(table, mlflow, "one-class").data.source)
-        search = {"experiment_ids": ["1"], "filter": f"tags.`{UID_TAG}` = 'one-class'"}
-        (run,) = Mlflow(mlflow).post("runs/search", search)["runs"]
+        run = only_run(mlflow, "one-class")
         assert run["info"]["status"] == "FAILED"
         assert entries(run["data"]["tags"])["churnops.dev/reason"] == Reason.OneClass
 
