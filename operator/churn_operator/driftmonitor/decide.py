@@ -67,7 +67,7 @@ def decide(world: DriftMonitorWorld, now: datetime) -> Decision:
         return Wait(Violation(Reason.ScheduleInvalid, f"spec.schedule: {error}."), wake=None)
     done, job = settled(world), world.last_job
     if job is not None and (done is None or job.tick > done):
-        return _follow(world, job, now)
+        return _follow(world, job, due, now)
     if done is None or due > done:
         return Compare(due)
     return Rest(coming - now)
@@ -81,10 +81,12 @@ def settled(world: DriftMonitorWorld) -> datetime | None:
     return clock.parse(status.last_scheduled_at)
 
 
-def _follow(world: DriftMonitorWorld, job: CheckJob, now: datetime) -> Decision:
+def _follow(world: DriftMonitorWorld, job: CheckJob, due: datetime, now: datetime) -> Decision:
     match job.state:
         case Absent():
             return Compare(job.tick)
+        case Running(Violation()) if due > job.tick:
+            return Compare(due)  # one that cannot start is overtaken: what kept it may be mended in the chart by now
         case Running(problem):
             return Compare(job.tick, problem)
         case Broken(violation):

@@ -93,6 +93,6 @@ def _steady(world: DriftMonitorWorld, decision: Decision) -> Judgement:
     last = next((c for c in world.status.conditions if c.type == "Ready"), None)
     if isinstance(decision, Record):
         return Judgement("Ready", holds=True, reason=Reason.Monitoring, message=f"Checked {world.spec.schedule}.")
-    if last is not None and settled(world) is not None:
+    if last is not None and world.champion is not None and world.status.version == world.champion.version:
         return Judgement("Ready", {"True": True, "False": False}.get(last.status), last.reason, last.message)
     return Judgement("Ready", None, Reason.Waiting, "The first check against this champion is under way.")

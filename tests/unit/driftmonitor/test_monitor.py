@@ -188,6 +188,23 @@ def test_a_promotion_starts_the_windows_anew() -> None:
     assert (status.version, status.checks, within(status)) == ("v2", (), "Unknown NoWindow")
 
 
+def test_a_check_that_cannot_start_is_overtaken_by_the_next_tick() -> None:
+    stuck = Running(Violation("ImagePullFailed", "no such image"))
+    world = monitor_world(status=settled(BEFORE - timedelta(minutes=10)), jobs=(job(stuck, tick=BEFORE),))
+    decision = decide(world, NOW)
+    assert isinstance(decision, Compare)
+    assert decision.tick == TICK
+    (desired,) = build(world, decision)
+    assert desired.object["metadata"]["name"].endswith(str(int(TICK.timestamp())))
+
+
+def test_what_kept_the_first_check_from_starting_is_told_until_one_ends() -> None:
+    stuck, _ = step(monitor_world(jobs=(job(Running(Violation("ImagePullFailed", "no such image"))),)))
+    again, _ = step(monitor_world(status=stuck.to_dict(), jobs=(job(Running()),)))
+    assert ready(stuck) == "False ImagePullFailed"
+    assert again == stuck
+
+
 @pytest.mark.parametrize(
     ("shares", "expected"),
     [
