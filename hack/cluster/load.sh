@@ -54,5 +54,5 @@ forget_other_blobs() {
   {
     printf '%s\n' "${manifests[@]}"
     for manifest in "${manifests[@]}"; do blobs_of "$manifest"; done
-  } | cut -d: -f2 | sort -u | grep -vxF -f - <(ls "$LAYOUT/blobs/sha256") | sed "s|^|$LAYOUT/blobs/sha256/|" | xargs -r rm
+  } | cut -d: -f2 | awk 'NR == FNR {kept[$0]; next} !($0 in kept)' - <(ls "$LAYOUT/blobs/sha256") | sed "s|^|$LAYOUT/blobs/sha256/|" | xargs -r rm
 }
