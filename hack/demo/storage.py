@@ -30,7 +30,11 @@ class ObjectStore:
             aws_access_key_id=base64.b64decode(secret["AWS_ACCESS_KEY_ID"]).decode(),
             aws_secret_access_key=base64.b64decode(secret["AWS_SECRET_ACCESS_KEY"]).decode(),
             region_name=base64.b64decode(secret["AWS_REGION"]).decode(),
-            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 10, "mode": "standard"}),
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": 10, "mode": "standard"},
+            ),
         )
 
     def prepare(self) -> None:
