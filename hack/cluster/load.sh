@@ -50,6 +50,9 @@ node_digest() { ctr_ images ls "name==$1" | awk 'NR == 2 {print $3}'; }
 
 forget_other_blobs() {
   local manifests manifest
+  # An image that was built anew leaves its former manifest in the index, without a name.
+  jq '.manifests |= map(select(.annotations))' "$LAYOUT/index.json" >"$LAYOUT/index.new"
+  mv "$LAYOUT/index.new" "$LAYOUT/index.json"
   mapfile -t manifests < <(jq -r '.manifests[].digest' "$LAYOUT/index.json")
   {
     printf '%s\n' "${manifests[@]}"

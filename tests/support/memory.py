@@ -14,6 +14,7 @@ from churn_operator.core.errors import TrackingUnavailable
 from churn_operator.core.kind import Answer, RunView
 from churn_operator.core.objects import Alias, Object
 
+CLUSTER_IP = "10.0.0.1"
 Objects = list[dict[str, Any]]
 
 
@@ -66,6 +67,9 @@ class MemoryCluster:
 
     async def predict(self, url: str, instance: Object, probability: float) -> Answer:  # noqa: ARG002 - the interface
         version = url.removeprefix("http://telco-").partition("-predictor")[0]
+        if CLUSTER_IP in url:
+            service = self.objects["Service", "telco"]
+            version = service["spec"]["selector"]["serving.kserve.io/inferenceservice"].removeprefix("telco-")
         return Answer(version in self.answering, f"{version} was asked")
 
     async def create(self, obj: Object) -> None:
@@ -111,6 +115,8 @@ class MemoryCluster:
         before = self.objects.get((made["kind"], made["metadata"]["name"]), {})
         uid = before.get("metadata", {}).get("uid", f"uid-{next(self.uids)}")
         made["metadata"] = made["metadata"] | {"uid": uid}
+        if made["kind"] == "Service":
+            made["spec"] = made["spec"] | {"clusterIP": CLUSTER_IP}
         if "status" in before:
             made["status"] = before["status"]
         self.objects[made["kind"], made["metadata"]["name"]] = made

@@ -230,7 +230,8 @@ def _needs_probe(world: ChurnModelWorld, retraining: Retraining) -> bool:
 
 def _wake(world: ChurnModelWorld, rollout: Rollout, retraining: Retraining, now: datetime) -> timedelta:
     """The soonest of: the next look at the servers, the next probe, the end of a guard time or cooldown."""
-    if not isinstance(rollout.step, Stay) or isinstance(retraining, Open):
+    champion = rollout.champion and world.server(rollout.champion.version)
+    if not isinstance(rollout.step, Stay) or isinstance(retraining, Open) or (champion and not champion.answers):
         return SOON
     wakes = [IDLE]
     if any(v.state is not VersionState.Retired for v in rollout.served):

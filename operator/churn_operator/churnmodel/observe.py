@@ -123,6 +123,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     except KindMissing:
         servers, kserve_missing = (), True
     children = tuple(c for c in (*services, *jobs, *servers, *monitors) if is_controlled_by(c, obj))
+    service = next((c for c in children if c["kind"] == "Service" and name_of(c) == key.name), None)
     slot = int(now.timestamp() // parse_duration(spec.retraining.probe_interval).total_seconds())
     return ChurnModelWorld(
         settings=settings,
@@ -135,8 +136,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         monitors=tuple(
             MonitorSeen(name_of(m), DriftMonitorStatus.model_validate(m.get("status", {}))) for m in monitors
         ),
-        servers=await _servers(cluster, key, status.versions, servers),
-        target=_target(key.name, children),
+        servers=await _servers(cluster, key, status.versions, servers, service),
+        target=_target(key.name, service),
         probe_slot=slot,
         probe=await _probe(cluster, key, probe_name(key.name, slot), children),
         kserve_missing=kserve_missing,
@@ -155,7 +156,11 @@ def _run(obj: Object) -> RunSeen:
 
 
 async def _servers(
-    cluster: Cluster, key: Key, versions: Iterable[ServedVersion], live: tuple[Object, ...]
+    cluster: Cluster,
+    key: Key,
+    versions: Iterable[ServedVersion],
+    live: tuple[Object, ...],
+    service: Object | None,
 ) -> tuple[ServerSeen, ...]:
     by_name = {name_of(obj): obj for obj in live}
     asked = {VersionState.Champion, VersionState.RollingOut}
@@ -167,17 +172,23 @@ async def _servers(
             continue
         conditions = obj.get("status", {}).get("conditions", ())
         ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})
-        url = f"http://{name}-predictor.{key.namespace}.svc/v1/models/{key.name}:predict"
         is_ready = ready.get("status") == "True"
         answer = None
         if is_ready or version.state is VersionState.Champion:
+            url = f"http://{_host(key, name, version, service)}/v1/models/{key.name}:predict"
             answer = await cluster.predict(url, version.golden.instance, version.golden.probability)
         seen.append(ServerSeen(version.version, is_ready, str(ready.get("message", "not ready yet")), answer))
     return tuple(seen)
 
 
-def _target(model: str, children: Iterable[Object]) -> str | None:
-    service = next((c for c in children if c["kind"] == "Service" and name_of(c) == model), None)
+def _host(key: Key, name: str, version: ServedVersion, service: Object | None) -> str:
+    """The champion is asked where its clients ask, by address: a name that was just made may not be known yet."""
+    if service is not None and _target(key.name, service) == version.version:
+        return str(service["spec"]["clusterIP"])
+    return f"{name}-predictor.{key.namespace}.svc"
+
+
+def _target(model: str, service: Object | None) -> str | None:
     if service is None:
         return None
     selected = str(service["spec"].get("selector", {}).get("serving.kserve.io/inferenceservice", ""))

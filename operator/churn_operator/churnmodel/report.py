@@ -1,6 +1,6 @@
 """What a ChurnModel's status says."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from churn_operator.api.churnmodel import (
     ChurnModelStatus,
@@ -15,16 +15,19 @@ from churn_operator.api.churnmodel import Retraining as RetrainingStatus
 from churn_operator.api.reasons import Reason
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.decide import Content, Decision, Held, Open
-from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen
+from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, ServerSeen
 from churn_operator.churnmodel.policies import probed
 from churn_operator.core import clock
 from churn_operator.core.conditions import Judgement, conditions
 from churn_operator.core.objects import Violation
 
+SETTLING = timedelta(seconds=30)
+"""A Service that was changed leads to its new pods everywhere within this."""
+
 
 def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime) -> ChurnModelStatus:
     generation = world.object["metadata"].get("generation", 0)
-    ready = _ready(world, decision, problem)
+    ready = _ready(world, decision, problem, now)
     judgements = (
         ready,
         _trained(world, decision),
@@ -46,7 +49,7 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
     )
 
 
-def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:
+def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime) -> Judgement:
     """The champion answers, whatever a challenger does."""
     champion = decision.rollout.champion
     if world.kserve_missing:
@@ -57,20 +60,28 @@ def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None
     if champion is None:
         return _no_champion(world, decision, problem)
     server = world.server(champion.version)
+    if world.target != champion.version or _settling(world, champion, server, now):
+        waits = problem or Violation(Reason.RollingOut, f"The Service is being pointed at {champion.version}.")
+        return _not_ready(waits.reason, waits.message)
     if server is None or server.answer is None or not server.answer.ok:
         heard = "it has no InferenceService" if server is None else server.message
         if server is not None and server.answer is not None:
             heard = server.answer.message
         return _not_ready(Reason.ChampionNotAnswering, f"{champion.version} does not answer a prediction: {heard}")
-    if world.target != champion.version:
-        waits = problem or Violation(Reason.RollingOut, f"The Service is being pointed at {champion.version}.")
-        return _not_ready(waits.reason, waits.message)
     return Judgement(
         "Ready",
         holds=True,
         reason=Reason.ChampionServing,
         message=f"{champion.version} answers as expected at {_endpoint(world)}.",
     )
+
+
+def _settling(world: ChurnModelWorld, champion: ServedVersion, server: ServerSeen | None, now: datetime) -> bool:
+    """Just promoted, and the Service does not yet lead to it everywhere: no reason to call it silent."""
+    last = world.status.condition("Ready")
+    was_rolling_out = last is not None and last.reason == Reason.RollingOut
+    is_young = now - clock.parse(champion.since) < SETTLING
+    return was_rolling_out and is_young and not (server is not None and server.answer is not None and server.answer.ok)
 
 
 def _no_champion(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.kinds import (
+    EARLIER,
     NOW,
     make_monitor,
     make_run,
@@ -46,6 +47,13 @@ def rolling(*servers: Any, **fields: Any) -> ChurnModelWorld:
     )
 
 
+def settling(seconds: int) -> ChurnModelWorld:
+    """Promoted so long ago, the Service points at it, and it does not answer there."""
+    ready = {"type": "Ready", "status": "False", "reason": "RollingOut", "message": "", "last_transition_time": EARLIER}
+    champion = make_version(1, since=clock.stamp(NOW - timedelta(seconds=seconds)))
+    return serving_world(status={"versions": [champion], "conditions": [ready]}, servers=(make_server(1, ok=False),))
+
+
 def first(*servers: Any) -> ChurnModelWorld:
     return model_world(status={"versions": [ROLLING]}, runs=RUNS, servers=servers)
 
@@ -67,6 +75,10 @@ def first(*servers: Any) -> ChurnModelWorld:
             "True ChampionServing", id="a new pod that fails does not matter while an old one answers",
         ),
         pytest.param(serving_world(target=None), None, "False RollingOut", id="no Service points at it yet"),
+        pytest.param(
+            settling(10), None, "False RollingOut", id="the Service does not lead to it everywhere yet"
+        ),
+        pytest.param(settling(40), None, "False ChampionNotAnswering", id="nor after half a minute"),
         pytest.param(serving_world(), REFUSED, "True ChampionServing", id="a refused write does not stop it"),
         pytest.param(serving_world(target=None), REFUSED, "False Refused", id="unless it is the Service's"),
         pytest.param(serving_world(kserve_missing=True), None, "False KServeMissing", id="KServe was removed"),

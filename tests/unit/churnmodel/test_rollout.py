@@ -180,6 +180,7 @@ def test_a_first_model_has_only_its_run() -> None:
         pytest.param(model_world(), 2, id="soon after opening a run"),
         pytest.param(model_world(make_spec(suspend=True)), 60, id="once a minute when nothing is due"),
         pytest.param(serving_world(), 5, id="as often as a champion is asked"),
+        pytest.param(serving_world(servers=(make_server(1, ok=False),)), 2, id="more often while it does not answer"),
         pytest.param(
             serving_world(make_spec(retraining={"triggers": ["NewData"], "probeInterval": "1s"})),
             1,
