@@ -38,7 +38,8 @@ class Teller:
         print(f"\n{self._clock()}  == {title}")
 
     def say(self, text: str) -> None:
-        print(textwrap.fill(text, WIDTH, initial_indent=f"{self._clock()}  ", subsequent_indent=" " * 8), flush=True)
+        lines = textwrap.wrap(text, WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+        print(f"{self._clock()}  " + f"\n{' ' * 8}".join(lines), flush=True)
 
     def show(self, *command: str) -> None:
         """What a person would see who typed this."""
