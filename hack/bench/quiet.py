@@ -46,7 +46,7 @@ def count(what: str, act: Callable[[], object], seconds: float = SETTLE) -> None
     log = AuditLog()
     act()
     pass_time(seconds)
-    writes = log.writes()
+    writes = [write for write in log.writes() if write.namespace == NAMESPACE]
     print(f"{len(writes):4d} writes after {what}")
     for resource, name, verb, number in table(writes):
         print(f"      {number:4d}  {verb:7s} {resource:28s} {name}")
