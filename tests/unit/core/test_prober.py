@@ -107,3 +107,15 @@ async def test_a_server_that_is_silent_is_told(ask: Ask, monkeypatch: pytest.Mon
     answer = await ask(handle)
     assert not answer.ok
     assert "did not answer within 0.05 s" in answer.message
+
+
+async def test_each_request_takes_a_connection_of_its_own(ask: Ask) -> None:
+    peers: list[Any] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        peers.append(request.transport.get_extra_info("peername"))
+        return web.json_response({"predictions": [{"probability": 0.75}]})
+
+    await ask(handle)
+    assert len(set(peers)) == prober.ATTEMPTS
