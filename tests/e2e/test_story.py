@@ -125,7 +125,7 @@ def test_1_applying_the_file_opens_a_run_that_shows_its_progress(telco: Telco) -
 
     run = telco.wait_for_run(1, "Accepted", 180)
     shown = watch.stop()
-    assert re.search(r" \d+ +(read|split|search|fit|evaluate|convert|register) ", shown), shown
+    assert re.search(r" (Running|Evaluating) +\d+ +[a-z]+ ", shown), shown
     assert re.search(r" 100 +done +0\.\d+ +v1 ", shown), shown
     assert holds(run, "Succeeded")
     assert run["status"]["version"] == "v1"
