@@ -23,13 +23,13 @@ export_layers() { # image
   mkdir -p "$LAYOUT/blobs/sha256"
   mapfile -t layers < <(buildah_ inspect --type image "$1" | jq -r '.OCIv1.rootfs.diff_ids[] | ltrimstr("sha256:")')
   thick=$(jq -r '.[] | select(."diff-size" > 20e6)."diff-digest" | ltrimstr("sha256:")' "$CACHE/buildah/overlay-layers/layers.json")
-  for layer in $(grep -xF "$thick" <(printf '%s\n' "${layers[@]}")); do
+  while IFS= read -r layer; do
     [[ ! -f $LAYOUT/blobs/sha256/$layer ]] || continue
     copy=$(mktemp -d -p "$LAYOUT")
     buildah_ push --quiet --disable-compression --format oci "$1" "dir:$copy"
     mv "${layers[@]/#/$copy/}" "$LAYOUT/blobs/sha256/"
     rm -rf "$copy"
-  done
+  done < <(grep -xF "$thick" <(printf '%s\n' "${layers[@]}"))
 }
 
 import() { # image manifest
