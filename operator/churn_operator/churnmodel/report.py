@@ -21,7 +21,7 @@ from churn_operator.core import clock
 from churn_operator.core.conditions import Judgement, conditions
 from churn_operator.core.objects import Violation
 
-SETTLING = timedelta(seconds=30)
+SETTLING = timedelta(seconds=10)
 """A Service that was changed leads to its new pods everywhere within this."""
 
 
@@ -61,8 +61,9 @@ def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None
         return _no_champion(world, decision, problem)
     server = world.server(champion.version)
     if world.target != champion.version or _settling(world, champion, server, now):
-        waits = problem or Violation(Reason.RollingOut, f"The Service is being pointed at {champion.version}.")
-        return _not_ready(waits.reason, waits.message)
+        if problem is not None:
+            return _not_ready(problem.reason, problem.message)
+        return _switching(world, champion, now)
     if server is None or server.answer is None or not server.answer.ok:
         heard = "it has no InferenceService" if server is None else server.message
         if server is not None and server.answer is not None:
@@ -78,10 +79,29 @@ def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None
 
 def _settling(world: ChurnModelWorld, champion: ServedVersion, server: ServerSeen | None, now: datetime) -> bool:
     """Just promoted, and the Service does not yet lead to it everywhere: no reason to call it silent."""
+    answers = server is not None and server.answer is not None and server.answer.ok
     last = world.status.condition("Ready")
-    was_rolling_out = last is not None and last.reason == Reason.RollingOut
-    is_young = now - clock.parse(champion.since) < SETTLING
-    return was_rolling_out and is_young and not (server is not None and server.answer is not None and server.answer.ok)
+    is_known_silent = last is not None and last.reason == Reason.ChampionNotAnswering
+    return not answers and not is_known_silent and _is_young(champion, now)
+
+
+def _switching(world: ChurnModelWorld, champion: ServedVersion, now: datetime) -> Judgement:
+    """Until the Service leads to the new champion everywhere, the one before answers, if there was one."""
+    last = world.status.condition("Ready")
+    was_ready = last is not None and last.status == "True"
+    message = f"The Service is being pointed at {champion.version}"
+    if was_ready and _is_young(champion, now):
+        return Judgement(
+            "Ready",
+            True,
+            Reason.ChampionServing,
+            f"{message}; the version before answers meanwhile.",  # noqa: FBT003 - a condition's status
+        )
+    return _not_ready(Reason.RollingOut, f"{message}.")
+
+
+def _is_young(champion: ServedVersion, now: datetime) -> bool:
+    return now - clock.parse(champion.since) < SETTLING
 
 
 def _no_champion(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:

@@ -54,7 +54,10 @@ class Tracking:
             "max_results": 1,
         }
         reply = await self._call("POST", tracking_uri, "runs/search", json=query) or {}
-        return next((_run(run) for run in reply.get("runs", ())), None)
+        found = next((_run(run) for run in reply.get("runs", ())), None)
+        if found is None:  # its experiment may be newer than what is believed
+            self._experiments.drop(tracking_uri)
+        return found
 
     async def alias(self, tracking_uri: str, model: str, alias: str) -> str | None:
         """The version an alias points at; a missing model has no aliases."""

@@ -16,7 +16,7 @@ from churn_operator.trainingrun.policies import refuse
 
 JOB_KEPT = timedelta(days=1)
 """A finished Job's pod and logs stay this long."""
-PROGRESS_EVERY = timedelta(seconds=3)
+PROGRESS_EVERY = timedelta(seconds=2)
 WAITING = timedelta(seconds=10)
 
 

@@ -47,9 +47,9 @@ def rolling(*servers: Any, **fields: Any) -> ChurnModelWorld:
     )
 
 
-def settling(seconds: int) -> ChurnModelWorld:
-    """Promoted so long ago, the Service points at it, and it does not answer there."""
-    ready = {"type": "Ready", "status": "False", "reason": "RollingOut", "message": "", "last_transition_time": EARLIER}
+def settling(seconds: int, status: str = "False", reason: str = "RollingOut") -> ChurnModelWorld:
+    """Promoted so long ago, the Service points at it, and it does not answer there; Ready was this before."""
+    ready = {"type": "Ready", "status": status, "reason": reason, "message": "", "last_transition_time": EARLIER}
     champion = make_version(1, since=clock.stamp(NOW - timedelta(seconds=seconds)))
     return serving_world(status={"versions": [champion], "conditions": [ready]}, servers=(make_server(1, ok=False),))
 
@@ -76,9 +76,20 @@ def first(*servers: Any) -> ChurnModelWorld:
         ),
         pytest.param(serving_world(target=None), None, "False RollingOut", id="no Service points at it yet"),
         pytest.param(
-            settling(10), None, "False RollingOut", id="the Service does not lead to it everywhere yet"
+            settling(5), None, "False RollingOut", id="the Service does not lead to it everywhere yet"
         ),
-        pytest.param(settling(40), None, "False ChampionNotAnswering", id="nor after half a minute"),
+        pytest.param(settling(20), None, "False ChampionNotAnswering", id="nor after a while"),
+        pytest.param(
+            settling(5, reason="ChampionNotAnswering"), None, "False ChampionNotAnswering", id="nor does it any more"
+        ),
+        pytest.param(
+            settling(5, status="True", reason="ChampionServing"), None, "True ChampionServing",
+            id="the one before answers while the Service moves",
+        ),
+        pytest.param(
+            settling(20, status="True", reason="ChampionServing"), None, "False ChampionNotAnswering",
+            id="but not for ever",
+        ),
         pytest.param(serving_world(), REFUSED, "True ChampionServing", id="a refused write does not stop it"),
         pytest.param(serving_world(target=None), REFUSED, "False Refused", id="unless it is the Service's"),
         pytest.param(serving_world(kserve_missing=True), None, "False KServeMissing", id="KServe was removed"),
@@ -184,7 +195,7 @@ def test_traffic_is_what_was_read_back_not_what_is_wanted() -> None:
     assert (status.summary.champion, status.summary.traffic) == ("v2", "v1=100%")
     ready = status.condition("Ready")
     assert ready is not None
-    assert ready.status == "False"
+    assert (ready.status, ready.reason) == ("False", "RollingOut")
 
 
 def test_the_columns_show_metric_and_drift() -> None:
