@@ -186,10 +186,13 @@ async def test_drift_waits_for_data_and_then_brings_a_challenger_that_takes_the_
     assert (run["spec"]["trigger"], run["spec"]["evidence"]["window"]["revision"]) == ("Drift", "version:w1")
     assert run["status"]["resolved"]["task"]["revision"] == "version:2"
     assert run["status"]["resolved"]["task"]["champion"]["version"] == "v1"
+    ready = (await life.get("ChurnModel", "telco"))["status"]["conditions"][0]
     await life.end("telco-2-train", encode_result(make_result(2, comparisons=(make_comparison(0.02),))))
     await life.settle()
     life.serve("telco-v2")
     await life.settle()
+    after = (await life.get("ChurnModel", "telco"))["status"]["conditions"][0]
+    assert (after["status"], after["lastTransitionTime"]) == ("True", ready["lastTransitionTime"])
     service = await life.get("Service", "telco", "v1")
     assert service["spec"]["selector"]["serving.kserve.io/inferenceservice"] == "telco-v2"
     life.now += timedelta(minutes=2)

@@ -53,6 +53,16 @@ async def test_the_newest_run_of_a_uid_is_found_in_any_experiment(
     assert await client.find_run(mlflow.uri, "uid-a") == found
 
 
+async def test_a_run_in_a_new_experiment_is_found_as_soon_as_it_is_there(
+    session: aiohttp.ClientSession, client: Tracking, mlflow: MlflowServer
+) -> None:
+    assert await client.find_run(mlflow.uri, "uid-new") is None
+    run = await make_run(session, mlflow, "made a moment later", "uid-new", 1000)
+    found = await client.find_run(mlflow.uri, "uid-new")
+    assert found is not None
+    assert found.run_id == run
+
+
 async def test_more_experiments_than_a_page_are_searched(
     session: aiohttp.ClientSession, client: Tracking, mlflow: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,9 +93,9 @@ def _switching(world: ChurnModelWorld, champion: ServedVersion, now: datetime) -
     if was_ready and _is_young(champion, now):
         return Judgement(
             "Ready",
-            True,
-            Reason.ChampionServing,
-            f"{message}; the version before answers meanwhile.",  # noqa: FBT003 - a condition's status
+            holds=True,
+            reason=Reason.ChampionServing,
+            message=f"{message}; the version before answers meanwhile.",
         )
     return _not_ready(Reason.RollingOut, f"{message}.")
 
