@@ -240,6 +240,7 @@ async def test_a_server_deleted_by_hand_is_back_and_a_silent_one_is_told(life: L
     life.kubectl("delete", "inferenceservice", "telco-v1")
     assert "patch inferenceservices telco-v1" in await life.settle()
     life.serve("telco-v1")
+    life.now += timedelta(minutes=1)
     life.silent = {"v1"}
     await life.settle()
     ready = (await life.get("ChurnModel", "telco"))["status"]["conditions"][0]
