@@ -121,8 +121,16 @@ def make_result(number: int = 1, *, metrics: Mapping[str, float] | None = None, 
     )
 
 
-def make_comparison(lower_bound: float) -> ComparisonResult:
-    return ComparisonResult(metric="roc_auc", confidence=0.95, challenger=0.85, champion=0.84, lower_bound=lower_bound)
+def make_comparison(lower_bound: float, *, unseen: bool = True) -> ComparisonResult:
+    return ComparisonResult(
+        metric="roc_auc",
+        confidence=0.95,
+        challenger=0.85,
+        champion=0.84,
+        lower_bound=lower_bound,
+        rows=1409,
+        unseen=unseen,
+    )
 
 
 def make_run(number: int, phase: RunPhase, trigger: Trigger = Trigger.Initial, **status: Any) -> RunSeen:

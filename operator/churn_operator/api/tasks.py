@@ -111,6 +111,11 @@ class ComparisonResult(Comparison):
     """The champion's value."""
     lower_bound: float
     """Lower confidence bound of the improvement; positive is better, whatever the metric's direction."""
+    rows: Annotated[int, Field(ge=1)]
+    """Held-out rows that both were asked about."""
+    unseen: bool
+    """Whether the champion was trained on none of these rows. Where that cannot be told it is false, and the champion
+    is favoured."""
 
 
 class TrainTask(Model):

@@ -90,11 +90,11 @@ def load(ref: ModelRef, only: tuple[str, ...] | None = None) -> Bundle:
     """
     data = _read(join(ref.uri, MANIFEST_FILE))
     if sha256(data) != ref.digest:
-        raise Refused(Reason.JobFailed, f"{ref.uri}/{MANIFEST_FILE} is {sha256(data)}, not {ref.digest}")
+        raise Refused(Reason.ModelCorrupt, f"{ref.uri}/{MANIFEST_FILE} is {sha256(data)}, not {ref.digest}")
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
-        raise Refused(Reason.JobFailed, f"{ref.uri}/{MANIFEST_FILE} is no manifest: {error}") from error
+        raise Refused(Reason.ModelCorrupt, f"{ref.uri}/{MANIFEST_FILE} is no manifest: {error}") from error
     files = {MANIFEST_FILE: data}
     for name in manifest.files if only is None else only:
         files[name] = _checked(ref.uri, name, manifest)
@@ -103,10 +103,10 @@ def load(ref: ModelRef, only: tuple[str, ...] | None = None) -> Bundle:
 
 def _checked(folder: str, name: str, manifest: Manifest) -> bytes:
     if name not in manifest.files or PurePosixPath(name).name != name:
-        raise Refused(Reason.JobFailed, f"{folder}/{MANIFEST_FILE} lists no file {name!r} of a model")
+        raise Refused(Reason.ModelCorrupt, f"{folder}/{MANIFEST_FILE} lists no file {name!r} of a model")
     data = _read(join(folder, name))
     if sha256(data) != manifest.files[name]:
-        raise Refused(Reason.JobFailed, f"{folder}/{name} is {sha256(data)}, not {manifest.files[name]}")
+        raise Refused(Reason.ModelCorrupt, f"{folder}/{name} is {sha256(data)}, not {manifest.files[name]}")
     return data
 
 
@@ -114,7 +114,7 @@ def _read(uri: str) -> bytes:
     try:
         return open_store(uri).read(uri)
     except Gone as error:
-        raise Refused(Reason.JobFailed, f"there is no file at {uri}") from error
+        raise Refused(Reason.ModelCorrupt, f"there is no file at {uri}") from error
 
 
 def reference(uri: str) -> ModelRef:

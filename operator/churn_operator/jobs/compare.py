@@ -1,6 +1,7 @@
 """Challenger against champion, on rows that neither was trained on."""
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,25 +18,36 @@ from churn_operator.jobs.target import MIN_CLASS_ROWS
 log = logging.getLogger(__name__)
 
 
-def unseen(rows: Rows, champion: Bundle) -> NDArray[np.bool_]:
-    """Which of the held-out rows the champion was not trained on either.
+@dataclass(frozen=True, eq=False)
+class CommonRows:
+    """The held-out rows that both are asked about."""
+
+    mask: NDArray[np.bool_]
+    """One for each row of the table."""
+    unseen: bool
+    """Whether the champion was trained on none of them."""
+
+
+def common_rows(rows: Rows, champion: Bundle) -> CommonRows:
+    """The held-out rows that the champion was not trained on either.
 
     Where the columns that decide changed since, a row must be held out by the old ones and by the new ones. Where the
-    old ones are gone from the table, or leave too few rows, the new ones alone decide.
+    old ones are gone from the table, or leave too few rows, the new ones alone decide: rows that the champion knows
+    favour it, so that no challenger wins by them.
     """
     by = champion.manifest.split_by
     if set(by) == set(rows.split_by):
-        return rows.held_out
+        return CommonRows(rows.held_out, unseen=True)
     if gone := [name for name in by if name not in rows.table.columns]:
         log.warning("which rows the champion has seen cannot be told: no column %s any more", ", ".join(gone))
-        return rows.held_out
+        return CommonRows(rows.held_out, unseen=False)
     clean, _ = conform(rows.table, champion.contract)
     columns = {name: clean[name] if name in clean else split.identifiers(rows.table[name]) for name in by}
     both = rows.held_out & split.held_out(pd.DataFrame(columns), by)
     if np.bincount(rows.truth[both], minlength=2).min() < MIN_CLASS_ROWS:
         log.warning("only %d held-out rows are ones that the champion has not seen: all are compared", both.sum())
-        return rows.held_out
-    return both
+        return CommonRows(rows.held_out, unseen=False)
+    return CommonRows(both, unseen=True)
 
 
 def answers(champion: Bundle, table: pd.DataFrame) -> NDArray[np.float64]:
@@ -46,12 +58,16 @@ def answers(champion: Bundle, table: pd.DataFrame) -> NDArray[np.float64]:
     return convert.Model(champion.onnx, champion.contract).probabilities(clean)
 
 
-def compare(asked: Comparison, challenger: Forecast, champion: Forecast, seed: int) -> ComparisonResult:
-    """One comparison, with the bound that its gate asks for."""
+def compare(
+    asked: Comparison, challenger: Forecast, champion: Forecast, common: CommonRows, seed: int
+) -> ComparisonResult:
+    """One comparison on the common rows, with the bound that its gate asks for."""
     return ComparisonResult(
         metric=asked.metric,
         confidence=asked.confidence,
         challenger=evaluate(asked.metric, challenger),
         champion=evaluate(asked.metric, champion),
         lower_bound=improvement_bound(asked.metric, challenger, champion, confidence=asked.confidence, seed=seed),
+        rows=int(common.mask.sum()),
+        unseen=common.unseen,
     )

@@ -35,7 +35,7 @@ def build(contract: Contract, name: EstimatorName, params: dict[str, Any]) -> Pi
     try:
         classifier = _CLASSIFIERS[name](**{**defaults, **params})
     except TypeError as error:
-        raise Refused(Reason.JobFailed, f"estimator {name} refuses its params: {error}") from error
+        raise Refused(Reason.ParamsRefused, f"estimator {name} refuses its params: {error}") from error
     width = len(contract.numerical)
     columns = list(range(len(contract.features)))
     parts = [("numbers", numbers, columns[:width]), ("categories", categories, columns[width:])]

@@ -103,4 +103,4 @@ def fit(sample: Sample, name: EstimatorName, params: dict[str, Any]) -> Any:
             warnings.simplefilter("ignore", ConvergenceWarning)
             return pipeline.build(sample.contract, name, params).fit(sample.frame, sample.truth)
     except InvalidParameterError as error:
-        raise Refused(Reason.JobFailed, f"estimator {name} refuses its params: {error}") from error
+        raise Refused(Reason.ParamsRefused, f"estimator {name} refuses its params: {error}") from error

@@ -150,7 +150,8 @@ def compare_all(
     """The comparisons that the gates ask for, and the champion's metrics on the same rows."""
     if champion is None:
         return (), {}
-    both = compare.unseen(rows, champion)
+    common = compare.common_rows(rows, champion)
+    both = common.mask
     theirs = metrics.Forecast(
         rows.truth[both], compare.answers(champion, rows.table[both]), champion.manifest.threshold
     )
@@ -160,7 +161,7 @@ def compare_all(
     )
     seed = int(digest.removeprefix("sha256:")[:15], 16)
     return (
-        tuple(compare.compare(asked, ours, theirs, seed) for asked in task.comparisons),
+        tuple(compare.compare(asked, ours, theirs, common, seed) for asked in task.comparisons),
         {f"champion_{m}": metrics.evaluate(m, theirs) for m in metrics.METRICS},
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from churn_operator.api.reasons import Reason
-from churn_operator.api.tasks import TrainResult
+from churn_operator.api.tasks import ComparisonResult, TrainResult
 from churn_operator.api.training import ChampionGate, Gate, Gates
 from churn_operator.api.trainingrun import GateVerdict
 from churn_operator.core.objects import Violation
@@ -80,9 +80,16 @@ def _against_champion(name: str, gate: ChampionGate, result: TrainResult) -> Gat
         name=name,
         verdict="Passed" if measured.lower_bound >= gate.min_improvement else "Failed",
         message=f"{gate.metric} is {_number(measured.challenger)} against the champion's {_number(measured.champion)} "
-        f"on the same held-out rows; the improvement is at least {_number(measured.lower_bound)} with "
-        f"{gate.confidence:.0%} confidence, and at least {gate.min_improvement:g} is asked for.",
+        f"on {measured.rows} held-out rows that {_seen(measured)}; the improvement is at least "
+        f"{_number(measured.lower_bound)} with {gate.confidence:.0%} confidence, and at least {gate.min_improvement:g} "
+        "is asked for.",
     )
+
+
+def _seen(measured: ComparisonResult) -> str:
+    if measured.unseen:
+        return "neither has seen"
+    return "the challenger has not seen, and the champion may have, which favours it"
 
 
 def _number(value: float | None) -> str:

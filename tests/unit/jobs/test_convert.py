@@ -169,5 +169,6 @@ class TestSettings:
 def test_params_that_the_estimator_does_not_take_are_refused(params: dict[str, Any], message: str) -> None:
     frame, contract = clean_frame(customers(60)[["months", "plan"]])
     truth = np.arange(60) % 2
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(Refused, match=message) as refused:
         fit(Sample(frame, truth, contract), "HistGradientBoosting", params)
+    assert refused.value.reason == "ParamsRefused"

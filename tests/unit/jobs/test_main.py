@@ -102,7 +102,7 @@ def test_kubernetes_message_is_written_where_it_is(tmp_path: Path, monkeypatch: 
             "fetch",
             {"model": {"uri": "/nowhere/x", "digest": f"sha256:{'0' * 64}"}, "destination": "/nowhere/out"},
             EXIT_REFUSED,
-            "JobFailed: there is no file at /nowhere/x/manifest.json",
+            "ModelCorrupt: there is no file at /nowhere/x/manifest.json",
             id="a model that is not there",
         ),
     ],

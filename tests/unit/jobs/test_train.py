@@ -192,6 +192,7 @@ class TestChampion:
         for compared in again.comparisons:
             assert compared.challenger == compared.champion
             assert compared.lower_bound == 0
+            assert (compared.rows, compared.unseen) == (again.data.holdout_rows, True)
         assert again.comparisons[0].champion == champion.metrics["roc_auc"]
         logged = entries(mlflow_run(mlflow, again.run_id)["data"]["metrics"])
         assert logged["champion_roc_auc"] == champion.metrics["roc_auc"]
@@ -219,26 +220,30 @@ class TestChampion:
     ) -> None:
         spec = {"source": {"uri": str(table)}, "target": "left", "exclude": ["id"]}
         challenger = train(quick(table, mlflow, "values", data=spec, **against(champion.model, "accuracy")))
-        compared = challenger.comparisons[0].champion
-        assert compared != champion.metrics["accuracy"]
-        assert challenger.data.holdout_rows > 100
+        (compared,) = challenger.comparisons
+        assert compared.champion != champion.metrics["accuracy"]
+        assert compared.unseen
+        assert 0 < compared.rows < challenger.data.holdout_rows
 
-    def test_a_split_that_cannot_be_told_any_more_is_warned_of(
+    def test_a_split_that_cannot_be_told_any_more_is_told(
         self, table: Path, mlflow: str, champion: TrainResult, caplog: pytest.LogCaptureFixture
     ) -> None:
         customers(800).drop(columns="id").to_csv(table, index=False)
         spec = {"source": {"uri": str(table)}, "target": "left"}
         challenger = train(quick(table, mlflow, "anonymous", data=spec, **against(champion.model, "accuracy")))
         assert "which rows the champion has seen cannot be told: no column id any more" in caplog.text
-        assert len(challenger.comparisons) == 1
+        (compared,) = challenger.comparisons
+        assert (compared.rows, compared.unseen) == (challenger.data.holdout_rows, False)
 
-    def test_too_few_rows_that_both_held_out_are_warned_of(
+    def test_too_few_rows_that_both_held_out_are_told(
         self, table: Path, mlflow: str, champion: TrainResult, caplog: pytest.LogCaptureFixture
     ) -> None:
         customers(150).to_csv(table, index=False)
         spec = {"source": {"uri": str(table)}, "target": "left", "exclude": ["id"]}
-        train(quick(table, mlflow, "few", data=spec, **against(champion.model, "accuracy")))
+        challenger = train(quick(table, mlflow, "few", data=spec, **against(champion.model, "accuracy")))
         assert "held-out rows are ones that the champion has not seen: all are compared" in caplog.text
+        (compared,) = challenger.comparisons
+        assert (compared.rows, compared.unseen) == (challenger.data.holdout_rows, False)
 
     def test_a_champion_whose_files_are_gone_is_named(self, table: Path, mlflow: str) -> None:
         gone = ModelRef(uri="/nowhere/models/x", digest=f"sha256:{'0' * 64}")

@@ -3,6 +3,7 @@
 import pytest
 from support.kinds import make_comparison, make_result
 
+from churn_operator.api.tasks import ComparisonResult
 from churn_operator.api.training import ChampionGate, Gate
 from churn_operator.trainingrun.policies import refuse, verdict
 
@@ -47,6 +48,19 @@ def test_a_verdict_names_the_value_the_bound_and_the_rows() -> None:
 )
 def test_the_challenger_is_held_to_the_lower_bound(comparisons: tuple[object, ...], expected: str) -> None:
     assert verdict(CHAMPION, make_result(comparisons=comparisons)).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("comparison", "words"),
+    [
+        pytest.param(make_comparison(0.0), "on 1409 held-out rows that neither has seen", id="rows new to both"),
+        pytest.param(
+            make_comparison(0.0, unseen=False), "the champion may have, which favours it", id="rows it may know"
+        ),
+    ],
+)
+def test_a_comparison_tells_on_which_rows_it_was_made(comparison: ComparisonResult, words: str) -> None:
+    assert words in verdict(CHAMPION, make_result(comparisons=(comparison,))).message
 
 
 @pytest.mark.parametrize(
