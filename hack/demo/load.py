@@ -1,10 +1,11 @@
-"""Requests at a steady rate, each on a connection of its own, and what became of them."""
+"""Requests at a steady rate, and what became of them."""
 
 import http.client
 import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -29,18 +30,23 @@ def predict(url: str, instance: dict[str, Any], timeout: float = TIMEOUT) -> dic
     Raises:
         OSError: nobody answered, or not with 200.
     """
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=timeout)
+    with closing(_connection(url, timeout)) as connection:
+        return _predict(connection, url, instance)
+
+
+def _connection(url: str, timeout: float = TIMEOUT) -> http.client.HTTPConnection:
+    """One that opens itself when it is used, and again after it was closed."""
+    return http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
+
+
+def _predict(connection: http.client.HTTPConnection, url: str, instance: dict[str, Any]) -> dict[str, Any]:
     try:
-        connection.request(
-            "POST", address.path, json.dumps({"instances": [instance]}), {"Content-Type": "application/json"}
-        )
+        asked = json.dumps({"instances": [instance]})
+        connection.request("POST", urlsplit(url).path, asked, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         body = answer.read()
     except http.client.HTTPException as error:
         raise OSError(f"{url}: {error!r}") from error
-    finally:
-        connection.close()
     if answer.status != 200:
         raise OSError(f"{url} answered {answer.status}: {body[:300].decode(errors='replace')}")
     prediction: dict[str, Any] = json.loads(body)["predictions"][0]
@@ -54,6 +60,8 @@ class Load:
     url: str
     instance: dict[str, Any]
     per_second: float = 50
+    keep_alive: bool = False
+    """Whether a worker keeps its connection, as clients with a pool do, or opens one for each request."""
     samples: list[Sample] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -73,18 +81,21 @@ class Load:
             thread.join(TIMEOUT * 2)
 
     def _work(self, start: float, turn: int) -> None:
-        for due in _schedule(start, turn / self.per_second, WORKERS / self.per_second):
-            if self._stop.wait(max(0.0, due - time.monotonic())):
-                return
-            self.samples.append(self._ask())
+        with closing(_connection(self.url)) as connection:
+            for due in _schedule(start, turn / self.per_second, WORKERS / self.per_second):
+                if self._stop.wait(max(0.0, due - time.monotonic())):
+                    return
+                self.samples.append(self._ask(connection))
 
-    def _ask(self) -> Sample:
+    def _ask(self, connection: http.client.HTTPConnection) -> Sample:
         begin = time.monotonic()
         version, problem = None, None
         try:
-            version = str(predict(self.url, self.instance)["version"])
+            version = str(_predict(connection, self.url, self.instance)["version"])
         except (OSError, LookupError, ValueError) as error:
             problem = repr(error)
+        if problem or not self.keep_alive:
+            connection.close()
         return Sample(begin, time.monotonic() - begin, version, problem)
 
     @property

@@ -51,6 +51,11 @@ class ObjectStore:
             answer = self.client.put_object(Bucket=target.netloc, Key=target.path.lstrip("/"), Body=body)
         return str(answer.get("VersionId", ""))
 
+    def get(self, uri: str) -> bytes:
+        target = urlsplit(uri)
+        body: bytes = self.client.get_object(Bucket=target.netloc, Key=target.path.lstrip("/"))["Body"].read()
+        return body
+
     def remove(self, uri: str) -> None:
         target = urlsplit(uri)
         self.client.delete_object(Bucket=target.netloc, Key=target.path.lstrip("/"))

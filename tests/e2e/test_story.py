@@ -236,7 +236,8 @@ def test_4_new_labels_open_a_run_that_carries_the_evidence(telco: Telco, operato
 def test_4_the_challenger_wins_and_takes_the_traffic_without_one_failed_request(
     telco: Telco, operator: Kubectl, rows: pd.DataFrame
 ) -> None:
-    with Load(telco.stage.endpoint("telco"), customer(rows)) as load:
+    url, one = telco.stage.endpoint("telco"), customer(rows)
+    with Load(url, one) as load, Load(url, one, per_second=20, keep_alive=True) as kept:
         run = telco.wait_for_run(2, "Accepted", 180)
         kill_operator(operator)
         telco.wait_for_champion("v2", 120)
@@ -257,6 +258,8 @@ def test_4_the_challenger_wins_and_takes_the_traffic_without_one_failed_request(
     assert load.failures == [], load.summary()
     assert load.versions == ["v1", "v2"], load.summary()
     assert len(load.samples) > 1000
+    assert kept.failures == [], kept.summary()
+    assert kept.versions == ["v1", "v2"], kept.summary()
 
 
 def test_5_poisoned_data_is_rejected_with_gate_value_and_bound(telco: Telco) -> None:

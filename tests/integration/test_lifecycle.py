@@ -114,13 +114,21 @@ async def life(
     }
     life = Life(control_plane, api, neighbours, namespace, kinds)
     neighbours.predict = life.predict  # servers are played here
-    control_plane.kubectl("create", "-f", "-", stdin=json.dumps(INFERENCE_SERVICES))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd", INFERENCE_SERVICES["metadata"]["name"])
+    install_kserve(control_plane)
     model = {"apiVersion": API_VERSION, "kind": "ChurnModel", "metadata": {"name": "telco"}, "spec": SPEC}
     life.kubectl("create", "-f", "-", stdin=json.dumps(model))
     mlflow.register(f"{namespace}.telco", versions=2)
     yield life
-    control_plane.kubectl("delete", "crd", INFERENCE_SERVICES["metadata"]["name"])
+    remove_kserve(control_plane)
+
+
+def install_kserve(plane: ControlPlane) -> None:
+    plane.kubectl("create", "-f", "-", stdin=json.dumps(INFERENCE_SERVICES))
+    plane.kubectl("wait", "--for=condition=Established", "crd", INFERENCE_SERVICES["metadata"]["name"])
+
+
+def remove_kserve(plane: ControlPlane) -> None:
+    plane.kubectl("delete", "crd", INFERENCE_SERVICES["metadata"]["name"])
 
 
 def status_writes(news: list[str]) -> int:
@@ -249,6 +257,23 @@ async def test_a_server_deleted_by_hand_is_back_and_a_silent_one_is_told(life: L
         "ChampionNotAnswering",
         "v1 does not answer a prediction: v1 was asked",
     )
+
+
+async def test_without_kserve_a_model_is_trained_and_served_as_soon_as_kserve_comes(life: Life) -> None:
+    remove_kserve(life.plane)
+    await life.settle()
+    await life.end("telco-1-train", encode_result(make_result(1)))
+    await life.settle()
+    ready = (await life.get("ChurnModel", "telco"))["status"]["conditions"][0]
+    assert (ready["status"], ready["reason"]) == ("False", "KServeMissing")
+    assert "KServe" in ready["message"]
+    assert (await life.get("TrainingRun", "telco-1"))["status"]["phase"] == "Accepted"
+    assert await life.settle() == []
+    install_kserve(life.plane)
+    assert "patch inferenceservices telco-v1" in await life.settle()
+    life.serve("telco-v1")
+    await life.settle()
+    assert "True" in life.kubectl("get", "chm", "telco")
 
 
 async def test_somebody_elses_service_of_that_name_is_left_alone_and_told(life: Life) -> None:
