@@ -54,6 +54,8 @@ class Contract(Model):
     """The columns a model uses, in the order of its inputs."""
 
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    id_column: Column | None = None
+    """A customer's identifier: a request may name it, so that the inference log holds it. It is never scored."""
 
     @property
     def numerical(self) -> tuple[Feature, ...]:

@@ -1,7 +1,8 @@
 """A V1 request's body as the model's inputs. Plain lists: a DataFrame would cost a hundred times the model's own call.
 
-A row names every feature of the contract and nothing else: an identifier or an excluded column is refused like any
-other unknown column, so that no client sends personal data that the model does not use. `null` is a missing value.
+A row names every feature of the contract and nothing else but the identifier, which is for the inference log: an
+excluded column is refused like any other unknown one, so that no client sends personal data that the model does not
+use. `null` is a missing value.
 Only the operator's own probes may leave columns out, which then count as missing: a golden request holds what fits.
 """
 
@@ -41,6 +42,7 @@ class RowReader:
         self._numerical = tuple(feature.name for feature in contract.numerical)
         self._categorical = tuple(feature.name for feature in contract.categorical)
         self._width = len(contract.features)
+        self._id = contract.id_column
         self._missing: dict[str, object] = dict.fromkeys((feature.name for feature in contract.features), None)
         self._columns: dict[str, tuple[str, Callable[[object], object]]] = {
             feature.name: ("must be a number", as_number)
@@ -66,7 +68,7 @@ class RowReader:
                 rows.categories.append([as_category(row[name]) for name in self._categorical])
             except (KeyError, ValueError):
                 raise self._fault(position, row) from None
-            if len(row) != self._width:
+            if len(row) != self._width + (self._id in row):
                 raise self._fault(position, row)
         return rows
 
@@ -74,7 +76,7 @@ class RowReader:
         """What is wrong with a row of which something is."""
         where = f"instances[{position}]"
         for name in row:
-            if name not in self._columns:
+            if name not in self._columns and name != self._id:
                 return Refused(f"{where}.{name[:_SHOWN]}: unknown column")
         for name, (rule, convert) in self._columns.items():
             if name not in row:

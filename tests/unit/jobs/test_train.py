@@ -197,6 +197,11 @@ class TestChampion:
         logged = entries(mlflow_run(mlflow, again.run_id)["data"]["metrics"])
         assert logged["champion_roc_auc"] == champion.metrics["roc_auc"]
 
+    def test_the_contract_names_the_customers_identifier(self, champion: TrainResult) -> None:
+        contract = load(champion.model).contract
+        assert contract.id_column == "id"
+        assert "id" not in {feature.name for feature in contract.features}
+
     def test_a_champion_of_another_world_is_beaten(self, table: Path, mlflow: str, champion: TrainResult) -> None:
         turned = customers(800, seed=1)
         turned["left"] = turned["left"].map({"Yes": "No", "No": "Yes"})

@@ -43,10 +43,20 @@ def test_a_body_that_is_no_list_of_rows_is_refused(body: object, told: str) -> N
     assert str(refused.value) == told
 
 
+def test_a_row_may_name_its_customer_and_is_scored_without() -> None:
+    reader = RowReader(CONTRACT.model_copy(update={"id_column": "customer_id"}))
+    named, nameless = {**ROW, "customer_id": "0042-XY"}, ROW
+    assert reader.read({"instances": [named, nameless]}) == READER.read({"instances": [ROW, ROW]})
+    with pytest.raises(Refused, match=r"instances\[0\]\.tenure: required"):
+        reader.read({"instances": [{"customer_id": 1, "plan": "gold", "active": 1}]})
+    with pytest.raises(Refused, match=r"instances\[0\]\.tenur: unknown column"):
+        reader.read({"instances": [{**named, "tenur": 1}]})
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        pytest.param({"customer_id": 7}, "instances[1].customer_id: unknown column", id="an identifier"),
+        pytest.param({"customer_id": 7}, "instances[1].customer_id: unknown column", id="a column that is no feature"),
         pytest.param({"tenur": 7}, "instances[1].tenur: unknown column", id="a typing error"),
         pytest.param({"tenure": "abc"}, 'instances[1].tenure: must be a number, got "abc"', id="text for a number"),
         pytest.param({"tenure": "inf"}, 'instances[1].tenure: must be a number, got "inf"', id="infinity as text"),
