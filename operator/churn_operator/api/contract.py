@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from churn_operator.api.base import Column, Digest, Model, Word
+from churn_operator.api.data import PersonalData
 
 NUMBERS = "numbers"
 """Name of the ONNX input that takes the numerical features."""
@@ -56,6 +57,8 @@ class Contract(Model):
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
     id_column: Column | None = None
     """A customer's identifier: a request may name it, so that the inference log holds it. It is never scored."""
+    personal: tuple[PersonalData, ...] = ()
+    """What the inference log drops or hashes before it keeps anything."""
 
     @property
     def numerical(self) -> tuple[Feature, ...]:

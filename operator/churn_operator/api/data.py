@@ -1,6 +1,6 @@
 """Where rows come from, and which of them were read."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -80,6 +80,16 @@ class DataSpec(Model):
     """A customer's identifier: decides which rows are held out, and is never a feature."""
     exclude: Annotated[tuple[Column, ...], Field(max_length=256, json_schema_extra=SET_LIST)] = ()
     """Columns that are never features."""
+
+
+class PersonalData(Model):
+    """A column that tells who somebody is, and what the inference log is to make of it."""
+
+    column: Column
+    """The column's name."""
+    action: Literal["Drop", "Hash", "Fail"] = "Drop"
+    """Drop: the inference log never holds it. Hash: it holds a keyed digest (HMAC-SHA-256) instead. Fail: nothing that
+    has this column is taken, neither a table nor a request."""
 
 
 class DataRead(Model):
