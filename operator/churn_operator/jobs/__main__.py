@@ -26,7 +26,7 @@ from churn_operator.api.tasks import (
     ProbeTask,
     TrainTask,
 )
-from churn_operator.jobs.failure import JobError, Refused, shorten
+from churn_operator.storage.failure import JobError, Refused, shorten
 
 log = logging.getLogger("churn_operator.jobs")
 T = TypeVar("T", bound=Model)
@@ -86,8 +86,8 @@ def _drift(task: str, _: str | None) -> Model:
 
 
 def _fetch(task: str, destination: str | None) -> None:
-    from churn_operator.jobs.bundle import reference
     from churn_operator.jobs.fetch import fetch
+    from churn_operator.storage.bundle import reference
 
     if destination is None:
         fetch(_read(FetchTask, task))

@@ -4,11 +4,8 @@ Nothing in it is code: an ONNX graph and JSON.
 """
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
-from pydantic import ValidationError
 
 from churn_operator.api.base import Model
 from churn_operator.api.contract import (
@@ -20,11 +17,9 @@ from churn_operator.api.contract import (
     Contract,
     Manifest,
 )
-from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import Golden, ModelRef
-from churn_operator.jobs.data import sha256
-from churn_operator.jobs.failure import Refused
-from churn_operator.jobs.storage import Gone, join, open_store
+from churn_operator.storage.bundle import load_files, sha256
+from churn_operator.storage.files import join, open_store
 
 if TYPE_CHECKING:
     from churn_operator.jobs.profile import Profile
@@ -88,46 +83,7 @@ def load(ref: ModelRef, only: tuple[str, ...] | None = None) -> Bundle:
     Raises:
         Refused: a file is missing or is not the one that the digest stands for.
     """
-    data = _read(join(ref.uri, MANIFEST_FILE))
-    if sha256(data) != ref.digest:
-        raise Refused(Reason.ModelCorrupt, f"{ref.uri}/{MANIFEST_FILE} is {sha256(data)}, not {ref.digest}")
-    try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise Refused(Reason.ModelCorrupt, f"{ref.uri}/{MANIFEST_FILE} is no manifest: {error}") from error
-    files = {MANIFEST_FILE: data}
-    for name in manifest.files if only is None else only:
-        files[name] = _checked(ref.uri, name, manifest)
-    return Bundle(manifest, files)
-
-
-def _checked(folder: str, name: str, manifest: Manifest) -> bytes:
-    if name not in manifest.files or PurePosixPath(name).name != name:
-        raise Refused(Reason.ModelCorrupt, f"{folder}/{MANIFEST_FILE} lists no file {name!r} of a model")
-    data = _read(join(folder, name))
-    if sha256(data) != manifest.files[name]:
-        raise Refused(Reason.ModelCorrupt, f"{folder}/{name} is {sha256(data)}, not {manifest.files[name]}")
-    return data
-
-
-def _read(uri: str) -> bytes:
-    try:
-        return open_store(uri).read(uri)
-    except Gone as error:
-        raise Refused(Reason.ModelCorrupt, f"there is no file at {uri}") from error
-
-
-def reference(uri: str) -> ModelRef:
-    """The model that a folder's address names: its last segment is the digest.
-
-    Raises:
-        Refused: it is not.
-    """
-    name = PurePosixPath(urlsplit(uri).path.rstrip("/")).name
-    try:
-        return ModelRef(uri=uri.rstrip("/"), digest=f"sha256:{name}")
-    except ValidationError as error:
-        raise Refused(Reason.JobFailed, f"{uri} does not end in the 64 hexadecimal digits of a digest") from error
+    return Bundle(*load_files(ref, only))
 
 
 def unpack(bundle: Bundle, destination: Path) -> None:

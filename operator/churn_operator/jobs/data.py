@@ -14,8 +14,9 @@ from churn_operator.api.contract import MISSING_WORDS
 from churn_operator.api.data import DataSource
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import CLAIM_PATH, SOURCE_PREFIX
-from churn_operator.jobs.failure import JobError, Refused, Unavailable
-from churn_operator.jobs.storage import Changed, Gone, LocalStore, S3Store, join, open_store
+from churn_operator.storage.bundle import sha256
+from churn_operator.storage.failure import JobError, Refused, Unavailable
+from churn_operator.storage.files import Changed, Gone, LocalStore, S3Store, join, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,10 +116,6 @@ def table(content: Content, text_columns: tuple[str, ...] = ()) -> "pd.DataFrame
         kind = "parquet" if content.uri.lower().endswith(".parquet") else "csv"
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Refused(Reason.DataUnreadable, f"{content.uri} cannot be read as {kind}: {first}") from error
-
-
-def sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _snapshot_uri(storage_uri: str, uri: str, revision: str) -> str:

@@ -7,8 +7,8 @@ from churn_operator.api.contract import CONTRACT_FILE, PROFILE_FILE
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import ColumnDrift, DriftResult, DriftTask, Window
 from churn_operator.jobs import bundle, data
-from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.tracking import Tracker, open_run
+from churn_operator.storage.failure import Refused
 
 if TYPE_CHECKING:
     from churn_operator.jobs.distance import Distances

@@ -24,7 +24,7 @@ from churn_operator.api.contract import (
 )
 from churn_operator.api.data import DataSpec
 from churn_operator.api.reasons import Reason
-from churn_operator.jobs.failure import Refused
+from churn_operator.storage.failure import Refused
 
 Vector = NDArray[Any]
 

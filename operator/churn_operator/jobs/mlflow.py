@@ -13,8 +13,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from churn_operator.api.reasons import Reason
-from churn_operator.jobs.failure import Refused, Unavailable
-from churn_operator.jobs.storage import join, open_store
+from churn_operator.storage.failure import Refused, Unavailable
+from churn_operator.storage.files import join, open_store
 
 _TIMEOUT = (5.0, 60.0)
 """Seconds to connect, and between two packets."""

@@ -19,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from churn_operator.api.contract import Contract
 from churn_operator.api.reasons import Reason
 from churn_operator.api.training import Estimator, EstimatorName, Search
-from churn_operator.jobs.failure import Refused
+from churn_operator.storage.failure import Refused
 
 SEED = 0
 """Of the estimators: the same rows give the same model."""

@@ -11,7 +11,7 @@ from churn_operator.api.contract import Contract
 from churn_operator.api.data import DataSpec
 from churn_operator.api.reasons import Reason
 from churn_operator.jobs import data, frame, split, target
-from churn_operator.jobs.failure import Refused
+from churn_operator.storage.failure import Refused
 
 log = logging.getLogger(__name__)
 

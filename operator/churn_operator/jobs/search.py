@@ -17,8 +17,8 @@ from churn_operator.api.contract import Contract
 from churn_operator.api.reasons import Reason
 from churn_operator.api.training import LOWER_IS_BETTER, EstimatorName, TrainingSpec
 from churn_operator.jobs import pipeline
-from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.metrics import Forecast, evaluate
+from churn_operator.storage.failure import Refused
 
 log = logging.getLogger(__name__)
 

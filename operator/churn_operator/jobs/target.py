@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from churn_operator.api.data import DataSpec
 from churn_operator.api.reasons import Reason
-from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.frame import as_text, distinct
+from churn_operator.storage.failure import Refused
 
 USUAL_LABELS = ("Yes", "True", "1", "Churned")
 MIN_ROWS = 50

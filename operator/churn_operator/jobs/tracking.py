@@ -9,8 +9,8 @@ from churn_operator.api.base import Model
 from churn_operator.api.reasons import Reason
 from churn_operator.api.results import encode_result
 from churn_operator.api.tasks import OWNER_TAG, PROGRESS_TAG, RESULT_TAG, UID_TAG, Progress
-from churn_operator.jobs.failure import JobError, Refused, Unavailable, shorten
 from churn_operator.jobs.mlflow import Declined, Json, Mlflow
+from churn_operator.storage.failure import JobError, Refused, Unavailable, shorten
 
 log = logging.getLogger(__name__)
 

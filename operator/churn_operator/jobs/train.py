@@ -32,9 +32,9 @@ from churn_operator.jobs import (
     profile,
     search,
 )
-from churn_operator.jobs.failure import blamed_on
 from churn_operator.jobs.rows import Rows, prepare
 from churn_operator.jobs.tracking import Tracker, Version, open_run
+from churn_operator.storage.failure import blamed_on
 
 if TYPE_CHECKING:
     from churn_operator.jobs.bundle import Bundle

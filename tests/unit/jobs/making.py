@@ -9,8 +9,9 @@ import pandas as pd
 from churn_operator.api.contract import Contract
 from churn_operator.api.data import DataSource, DataSpec
 from churn_operator.api.tasks import TrainTask
-from churn_operator.jobs.data import Content, sha256
+from churn_operator.jobs.data import Content
 from churn_operator.jobs.frame import clean, infer
+from churn_operator.storage.bundle import sha256
 
 TELCO = Path(__file__).parents[3] / "samples" / "telco" / "telco.csv"
 

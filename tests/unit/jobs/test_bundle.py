@@ -7,11 +7,11 @@ from unit.jobs.making import clean_frame, customers
 
 from churn_operator.api.contract import MANIFEST_FILE, MODEL_FILE, PROFILE_FILE, Manifest
 from churn_operator.api.tasks import FetchTask, Golden, ModelRef
-from churn_operator.jobs.bundle import Bundle, load, pack, reference, store
-from churn_operator.jobs.data import sha256
-from churn_operator.jobs.failure import Refused
+from churn_operator.jobs.bundle import Bundle, load, pack, store
 from churn_operator.jobs.fetch import fetch
 from churn_operator.jobs.profile import describe
+from churn_operator.storage.bundle import reference, sha256
+from churn_operator.storage.failure import Refused
 
 
 def packed(threshold: float = 0.5) -> Bundle:

@@ -14,10 +14,10 @@ from unit.jobs.making import clean_frame, customers
 from churn_operator.api.contract import CATEGORIES, MISSING, NUMBERS, PROBABILITIES, Contract
 from churn_operator.api.training import Estimator, EstimatorName, Search
 from churn_operator.jobs.convert import Model, to_onnx
-from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.pipeline import build
 from churn_operator.jobs.pipeline import settings as trials
 from churn_operator.jobs.search import Sample, fit
+from churn_operator.storage.failure import Refused
 
 PARITY = 1e-5
 NAMES: tuple[EstimatorName, ...] = get_args(EstimatorName)

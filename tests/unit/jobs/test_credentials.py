@@ -3,7 +3,7 @@
 import pytest
 
 from churn_operator.jobs.data import source_store
-from churn_operator.jobs.storage import S3Store, s3_client
+from churn_operator.storage.files import S3Store, s3_client
 
 MODELS = {"AWS_ENDPOINT_URL": "http://models.example", "AWS_ACCESS_KEY_ID": "ours", "AWS_SECRET_ACCESS_KEY": "x"}
 SOURCE = {

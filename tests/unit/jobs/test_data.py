@@ -13,8 +13,9 @@ from unit.jobs.making import customers
 
 from churn_operator.api.data import Claim, DataSource
 from churn_operator.api.reasons import Reason
-from churn_operator.jobs.data import Content, address, read, resolve, sha256, table
-from churn_operator.jobs.failure import JobError, Refused, Unavailable
+from churn_operator.jobs.data import Content, address, read, resolve, table
+from churn_operator.storage.bundle import sha256
+from churn_operator.storage.failure import JobError, Refused, Unavailable
 
 OLD, NEW = b"a,b\n1,x\n", b"a,b\n2,y\n"
 

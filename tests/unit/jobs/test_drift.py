@@ -16,12 +16,12 @@ from churn_operator.api.contract import MISSING
 from churn_operator.api.data import DataSource
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import ColumnDrift, ColumnTests, DriftTask
-from churn_operator.jobs.data import sha256
 from churn_operator.jobs.distance import Distances, measure
 from churn_operator.jobs.drift import REPORT, drift, metric_name
-from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.mlflow import Mlflow
 from churn_operator.jobs.profile import describe, rebuild
+from churn_operator.storage.bundle import sha256
+from churn_operator.storage.failure import Refused
 
 
 def window(path: Path, **changes: Any) -> Path:

@@ -13,8 +13,8 @@ from unit.jobs.making import clean_frame, customers, spec
 
 from churn_operator.api.contract import MISSING, Contract, Feature, as_category, as_number
 from churn_operator.api.reasons import Reason
-from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.frame import arrays, candidates, clean, conform, infer
+from churn_operator.storage.failure import Refused
 
 NUMBERS = [
     pytest.param([1, 2, 3], [1, 2, 3], id="integers"),

@@ -8,8 +8,8 @@ import pytest
 from unit.jobs.making import content, customers, spec
 
 from churn_operator.api.reasons import Reason
-from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.rows import prepare
+from churn_operator.storage.failure import Refused
 
 
 def labelled(values: list[Any]) -> pd.DataFrame:

@@ -12,9 +12,9 @@ import pytest
 from churn_operator.api.reasons import Reason
 from churn_operator.api.results import decode_result
 from churn_operator.api.tasks import OWNER_TAG, PROGRESS_TAG, RESULT_TAG, UID_TAG, JobFailure, Progress
-from churn_operator.jobs.failure import JobError, Refused, Unavailable
 from churn_operator.jobs.mlflow import Declined, Mlflow
 from churn_operator.jobs.tracking import REASON_TAG, Tracker, Version, open_run
+from churn_operator.storage.failure import JobError, Refused, Unavailable
 
 NUMBERS = count()
 

@@ -29,13 +29,14 @@ from churn_operator.api.tasks import (
 from churn_operator.jobs import data
 from churn_operator.jobs.bundle import load
 from churn_operator.jobs.convert import Model
-from churn_operator.jobs.failure import Refused
 from churn_operator.jobs.frame import conform
 from churn_operator.jobs.golden import typical
 from churn_operator.jobs.metrics import METRICS
 from churn_operator.jobs.mlflow import Mlflow
 from churn_operator.jobs.rows import prepare
 from churn_operator.jobs.train import train
+from churn_operator.storage.bundle import sha256
+from churn_operator.storage.failure import Refused
 
 
 def entries(listed: list[dict[str, Any]]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ class TestResult:
 
     def test_the_data_can_be_fetched_again(self, trained: Trained) -> None:
         read = trained.result.data
-        assert (read.rows, read.digest) == (7043, data.sha256(TELCO.read_bytes()))
+        assert (read.rows, read.digest) == (7043, sha256(TELCO.read_bytes()))
         assert read.snapshot is not None
         assert Path(read.snapshot).read_bytes() == TELCO.read_bytes()
         assert 0.18 < read.holdout_rows / read.rows < 0.22

@@ -6,8 +6,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from churn_operator.api.reasons import Reason
-from churn_operator.jobs.failure import JobError, Refused, Unavailable
-from churn_operator.jobs.storage import Changed, Gone, LocalStore, S3Store, join, open_store, translated
+from churn_operator.storage.failure import JobError, Refused, Unavailable
+from churn_operator.storage.files import Changed, Gone, LocalStore, S3Store, join, open_store, translated
 
 URI = "s3://bucket/key"
 
@@ -61,3 +61,25 @@ class TestLocal:
         assert not LocalStore().exists(str(tmp_path / "x"))
         with pytest.raises(Gone):
             LocalStore().read(str(tmp_path / "x"))
+
+    def test_a_folder_lists_what_lies_below_it(self, tmp_path: Path) -> None:
+        store, folder = LocalStore(), tmp_path.as_uri()
+        for name in ("b", "a/c", "a.b"):
+            store.write(join(folder, name), name.encode())
+        listing = store.list(folder)
+        assert sorted((file.uri, file.size) for file in listing.files) == [
+            (join(folder, "a.b"), 3),
+            (join(folder, "a/c"), 3),
+            (join(folder, "b"), 1),
+        ]
+        assert all(abs((listing.at - file.modified).total_seconds()) < 60 for file in listing.files)
+
+    def test_a_folder_that_is_not_there_lists_nothing(self, tmp_path: Path) -> None:
+        assert LocalStore().list(str(tmp_path / "x")).files == ()
+
+    def test_what_is_deleted_is_gone_and_may_be_deleted_again(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "x")
+        LocalStore().write(path, b"")
+        for _ in range(2):
+            LocalStore().delete([path])
+            assert not LocalStore().exists(path)

@@ -2,15 +2,17 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from churn_operator.api.reasons import Reason
-from churn_operator.jobs.failure import JobError, Refused, Unavailable
+from churn_operator.storage.failure import JobError, Refused, Unavailable
 
 _GONE = {"404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NotFound"}
 _DENIED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden"}
@@ -24,6 +26,22 @@ class Changed(Exception):
     """There is such a file, in another state than the one asked for."""
 
 
+class Listed(NamedTuple):
+    """A file that a folder holds."""
+
+    uri: str
+    size: int
+    modified: datetime
+
+
+class Listing(NamedTuple):
+    """What a folder holds, below its subfolders too, in the order of addresses."""
+
+    files: tuple[Listed, ...]
+    at: datetime
+    """When, by the store's own clock."""
+
+
 class Store(Protocol):
     """Files by address; each method raises `Gone` where the file is missing, and `JobError` where the store is."""
 
@@ -32,6 +50,10 @@ class Store(Protocol):
     def write(self, uri: str, data: bytes) -> None: ...
 
     def exists(self, uri: str) -> bool: ...
+
+    def list(self, folder: str) -> Listing: ...
+
+    def delete(self, uris: Sequence[str]) -> None: ...
 
 
 def open_store(uri: str) -> Store:
@@ -71,6 +93,23 @@ class LocalStore:
 
     def exists(self, uri: str) -> bool:
         return local_path(uri).is_file()
+
+    def list(self, folder: str) -> Listing:
+        """The files of a folder; none where there is no such folder."""
+        at = datetime.now(UTC)
+        found = []
+        for path in sorted(local_path(folder).rglob("*")):
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    state = path.stat()
+                    uri = join(folder, path.relative_to(local_path(folder)).as_posix())
+                    found.append(Listed(uri, state.st_size, datetime.fromtimestamp(state.st_mtime, UTC)))
+        return Listing(tuple(found), at)
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Delete files; one that is gone already is no error."""
+        for uri in uris:
+            local_path(uri).unlink(missing_ok=True)
 
 
 class S3Store:
@@ -112,6 +151,38 @@ class S3Store:
         except Gone:
             return False
         return True
+
+    def list(self, folder: str) -> Listing:
+        """The objects of a folder, by pages; none where there is no such folder."""
+        bucket, prefix = _split(folder.rstrip("/") + "/")
+        found: list[Listed] = []
+        at = datetime.now(UTC)
+        with translated(folder):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                with suppress(KeyError, ValueError):
+                    at = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                found += [
+                    Listed(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["LastModified"])
+                    for entry in page.get("Contents", ())
+                ]
+        return Listing(tuple(found), at)
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Delete objects, one bucket's; one that is gone already is no error."""
+        keys = [_split(uri) for uri in uris]
+        for start in range(0, len(keys), 1000):
+            part = keys[start : start + 1000]
+            with translated(uris[start]):
+                self._delete(part[0][0], [key for _, key in part])
+
+    def _delete(self, bucket: str, keys: Sequence[str]) -> None:
+        objects = [{"Key": key} for key in keys]
+        answer = self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+        failed = [error for error in answer.get("Errors", ()) if error.get("Code") not in _GONE]
+        if failed:
+            first = failed[0]
+            message = f"s3://{bucket}/{first.get('Key')} cannot be deleted: {first.get('Code')} {first.get('Message')}"
+            raise Unavailable(Reason.StorageUnavailable, message)
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -1,0 +1,1 @@
+"""What records predictions: `python -m churn_operator.collector`."""
