@@ -44,10 +44,11 @@ def run(*command: str) -> str:
 
 @pytest.fixture(scope="session")
 def cluster() -> None:
-    """The environment of `hack/cluster/cluster`, and the neighbours and the operator on it."""
+    """The environment of `hack/cluster/cluster`, and the neighbours and the operator on it; MLflow is on PostgreSQL."""
     for line in run("hack/cluster/cluster", "env").splitlines():
         name, _, value = line.partition("=")
         os.environ[name] = value
+    os.environ["TRACKING_STORE"] = "postgres"  # as teams run MLflow; the demonstration has SQLite
     run("hack/cluster/cluster", "status")
     run("hack/demo/install")
     run("hack/install", "--values=hack/demo/values.yaml")
