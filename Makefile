@@ -3,7 +3,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CACHE := $(or $(CHURN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/churn-operator)
 BIN := $(CACHE)/venv/bin
-CLUSTER := hack/cluster/cluster
+CLUSTER_ := hack/cluster/cluster
 export PYTHONPATH := $(CURDIR)/operator
 export PATH := $(BIN):$(PATH)
 
@@ -12,17 +12,19 @@ help: ## this list
 
 setup: ## everything that is built or installed once: Python packages, and the cluster's programs
 	@hack/setup
-	@$(CLUSTER) tools
+	@$(CLUSTER_) tools
 
 lint: setup ## style, types, layers, shell scripts, chart
 	@ruff check . && ruff format --check .
 	@mypy
 	@lint-imports
 	@grep -rlE '^#!.*bash|shellcheck shell=' hack .ci | xargs shellcheck -x
-	@$$($(CLUSTER) env | sed -n 's/^HELM=//p') lint --quiet charts/churn-operator --values charts/churn-operator/ci/values.yaml
+	@$$($(CLUSTER_) env | sed -n 's/^HELM=//p') lint --quiet charts/churn-operator --values charts/churn-operator/ci/values.yaml
 
 test-unit: setup ## tests of pure functions and of manifests, with the coverage that is promised
-	@pytest tests/unit tests/golden --cov --cov-report= --cov-fail-under=85
+	@rm -rf reports
+	@pytest tests/unit tests/golden --cov --cov-report=html:reports/coverage --cov-report=xml:reports/coverage.xml --cov-fail-under=85
+	@coverage report --skip-covered
 	@coverage report --fail-under=100 --include='*/decide.py,*/policies.py,*/build.py,*/report.py'
 
 test-integration: setup ## tests against a real API server
@@ -32,9 +34,9 @@ test-e2e: cluster images ## tests on the cluster, with KServe and MLflow
 	@pytest tests/e2e
 
 test: lint verify test-unit ## every check and every test there is; KEEP=1 leaves the cluster up
-	@was_up=$$($(CLUSTER) status >/dev/null 2>&1 && echo 1 || true); \
-	trap '[[ -n $$was_up || -n "$(KEEP)" ]] || $(CLUSTER) down' EXIT; \
-	$(CLUSTER) up; hack/images/build; \
+	@was_up=$$($(CLUSTER_) status >/dev/null 2>&1 && echo 1 || true); \
+	trap '[[ -n $$was_up || -n "$(KEEP)" ]] || $(CLUSTER_) down' EXIT; \
+	$(CLUSTER_) up; hack/images/build; \
 	pytest tests/integration tests/e2e
 
 crds: setup ## the CRDs and the page of reasons, from the models
@@ -47,14 +49,17 @@ verify: crds ## fails when a generated file is not what is committed
 images: ## build the images, and load them into the cluster when it is up
 	@hack/images/build
 
-cluster: setup ## bring up the one-node cluster
-	@$(CLUSTER) up
+cluster: setup ## bring up a cluster: CLUSTER=kind is in Docker and goes first where that runs, own is one node of this machine
+	@$(CLUSTER_) up
+
+doctor: ## what the cluster has and lacks; CLUSTER=current is the one of kubectl's current context, here and below
+	@hack/doctor
 
 cluster-down: ## take it down
-	@$(CLUSTER) down
+	@$(CLUSTER_) down
 
-install: ## install or upgrade the operator with Helm
-	@hack/install
+install: ## install or upgrade the operator with Helm; VALUES=file.yaml
+	@hack/install $(if $(VALUES),--values $(VALUES))
 
 uninstall: ## remove the operator; models and what serves them stay
 	@hack/uninstall
@@ -71,4 +76,4 @@ bench: setup ## measure what is promised, each figure beside its rival
 lock: ## pin the newest allowed versions of all Python packages
 	@hack/lock --upgrade
 
-.PHONY: help setup lint test test-unit test-integration test-e2e crds verify images cluster cluster-down install uninstall demo demo-clean bench lock
+.PHONY: help setup lint test test-unit test-integration test-e2e crds verify images cluster doctor cluster-down install uninstall demo demo-clean bench lock

@@ -27,7 +27,14 @@ need_packages() {
     >"$CACHE/apt.log" 2>&1 || die "apt-get could not install ${missing[*]}: see $CACHE/apt.log"
 }
 
-# Runs a function while no other process runs one under the same name. What it starts must close descriptor 9.
+need_commands() {
+  local name
+  for name; do command -v "$name" >/dev/null || die "this needs $name, and it is not on the PATH"; done
+}
+
+docker_runs() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
+
+# Runs a function while no other process runs one under the same name.
 alone() { # name function argument…
   local name=$1
   shift
@@ -48,6 +55,12 @@ install_uv() {
   "$venv/bin/pip" install --quiet "uv==$UV"
   mkdir -p "${UV_BIN%/*}"
   ln "$venv/bin/uv" "$UV_BIN"
+}
+
+# KUBECONFIG, KUBECTL, HELM, AUDIT_LOG and their like become variables of the script.
+use_cluster() {
+  local line
+  while IFS= read -r line; do export "${line?}"; done < <("$REPO/hack/cluster/cluster" env)
 }
 
 # Images are built in a storage of our own.

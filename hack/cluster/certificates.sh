@@ -3,13 +3,17 @@
 
 PKI_DAYS=3650
 
+write_authority() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days $PKI_DAYS -subj /CN=kubernetes-ca \
+    -keyout "$PKI/ca.key" -out "$PKI/ca.crt" 2>/dev/null
+}
+
 write_certificates() {
   PKI=$STATE/pki
   NODE_IP=$(ip -4 -o route get 192.0.2.1 2>/dev/null | grep -oP 'src \K\S+' || ip -4 -o addr show scope global | grep -oP 'inet \K[^/]+' | head -1)
   [[ -n $NODE_IP ]] || die "this machine has no IPv4 address that pods could reach it by"
   mkdir -p "$PKI"
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days $PKI_DAYS -subj /CN=kubernetes-ca \
-    -keyout "$PKI/ca.key" -out "$PKI/ca.crt" 2>/dev/null
+  write_authority
   openssl ecparam -name prime256v1 -genkey -noout -out "$PKI/service-accounts.key"
   certificate apiserver /CN=kube-apiserver "DNS:kubernetes.default.svc,DNS:kubernetes.default,DNS:localhost,IP:127.0.0.1,IP:10.96.0.1,IP:$NODE_IP"
   certificate kubelet-server "/CN=$NODE_NAME" "DNS:$NODE_NAME,IP:$NODE_IP"

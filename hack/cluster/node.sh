@@ -1,7 +1,6 @@
 # containerd, kubelet and kube-proxy. Works with cgroup v1, v2 and the hybrid of both, and without CAP_SYS_RESOURCE.
 # shellcheck shell=bash disable=SC2153 # NODE_IP is set by write_certificates
 
-NODE_NAME=churn-operator
 POD_RANGE=10.244.0.0/16
 STORE=$CACHE/containerd # images outlive the cluster
 

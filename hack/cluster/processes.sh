@@ -5,8 +5,20 @@ start() { # name program argument…
   local name=$1
   shift
   mkdir -p "$STATE/log"
-  setsid nohup "$@" >"$STATE/log/$name.log" 2>&1 </dev/null 9>&- &
+  (
+    close_inherited
+    exec setsid nohup "$@"
+  ) >"$STATE/log/$name.log" 2>&1 </dev/null &
   echo $! >"$STATE/$name.pid"
+}
+
+# A daemon that inherits a lock of whoever called would hold it for as long as it lives.
+close_inherited() {
+  local descriptor
+  for descriptor in "/proc/$BASHPID/fd/"*; do
+    descriptor=${descriptor##*/}
+    ((descriptor < 3 || descriptor == 255)) || exec {descriptor}>&- # 255 is bash's own
+  done
 }
 
 pid_of() {

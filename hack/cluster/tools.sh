@@ -5,7 +5,7 @@ TOOLS=$CACHE/tools-$(echo "$KUBERNETES $KSERVE $COREDNS $HELM $VERSITYGW" | dige
 BIN=$TOOLS/bin
 
 need_tools() {
-  need_packages etcd-server containerd runc containernetworking-plugins iptables conntrack iproute2 openssl jq gcc libc6-dev
+  need_commands_for_tools
   [[ -f $TOOLS/complete ]] || alone tools build_tools
 }
 
@@ -27,6 +27,18 @@ build_tools() {
   awk 'FNR == 1 {print "---"} {print}' "$crds"/serving.kserve.io_*.yaml "$crds"/clusterstoragecontainer/serving*.yaml >"$TOOLS/kserve-crds.yaml"
   write_node_images
   touch "$TOOLS/complete"
+}
+
+# A small Go program in a folder of its own: PROGRAM is where it is.
+need_program() { # name module version [package of the module]
+  PROGRAM=$CACHE/programs/$1-$3/$1
+  [[ -x $PROGRAM ]] || alone "program-$1" install_program "$@"
+}
+
+install_program() {
+  [[ -x $PROGRAM ]] && return
+  need_go
+  GOBIN=${PROGRAM%/*} go install -trimpath -ldflags "-s -w" "$2${4:+/$4}@$3" 2>"$CACHE/$1.log" || die "could not build $1: see $CACHE/$1.log"
 }
 
 # The Go on the PATH when it is new enough, else PyPI's.

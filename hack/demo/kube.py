@@ -25,9 +25,14 @@ APIS = {
 }
 
 
+def program() -> str:
+    """As `hack/cluster/cluster env` says it, which says KUBECONFIG as well: nobody's own context by accident."""
+    return os.environ["KUBECTL"]
+
+
 def kubectl_json(*arguments: str) -> Object:
     """What `kubectl … -o json` prints."""
-    command = [os.environ.get("KUBECTL", "kubectl"), *arguments, "-o", "json"]
+    command = [program(), *arguments, "-o", "json"]
     found: Object = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
@@ -37,7 +42,7 @@ class Kubectl:
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
-        self.program = os.environ.get("KUBECTL", "kubectl")
+        self.program = program()
 
     def run(self, *arguments: str, text: str | None = None) -> str:
         """What kubectl prints.

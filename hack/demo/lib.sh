@@ -14,12 +14,6 @@ bring_up() {
   use_cluster
 }
 
-# KUBECONFIG, KUBECTL, HELM, AUDIT_LOG and their like become variables of the script.
-use_cluster() {
-  local line
-  while IFS= read -r line; do export "${line?}"; done < <("$REPO/hack/cluster/cluster" env)
-}
-
 kubectl() { "$KUBECTL" "$@"; }
 
 # The address of a Service on this machine, which is the node.

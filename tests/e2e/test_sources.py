@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from hack.demo.kube import Object, holds, kubectl_json, wait_until
 from hack.demo.stage import SAMPLES, Stage
 
 MEMBERS = SAMPLES / "gym" / "gym.csv"
-IMAGE = "localhost/churn-operator/jobs:dev"
+IMAGE = f"{os.environ.get('IMAGES', 'localhost/churn-operator')}/jobs:{os.environ.get('TAG', 'dev')}"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,223 @@
+"""What a cluster has and lacks for churn-operator, as one table. It only reads.
+
+KUBECTL says which kubectl, KUBECONFIG which cluster: hack/doctor sets both.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+KUBERNETES = (1, 32)
+KSERVE = (0, 20)
+NAMESPACE = "churn-system"
+RIGHTS = (
+    ("create", "namespaces", ""),
+    ("create", "customresourcedefinitions.apiextensions.k8s.io", ""),
+    ("create", "clusterroles.rbac.authorization.k8s.io", ""),
+    ("create", "clusterrolebindings.rbac.authorization.k8s.io", ""),
+    ("create", "deployments.apps", NAMESPACE),
+    ("create", "services", NAMESPACE),
+    ("create", "serviceaccounts", NAMESPACE),
+    ("create", "secrets", NAMESPACE),
+    # Who makes a role must have what the role gives.
+    ("create", "jobs.batch", "*"),
+    ("create", "inferenceservices.serving.kserve.io", "*"),
+)
+"""What `hack/install` does: verb, resource, namespace."""
+
+Ask = Callable[..., str | None]
+"""kubectl with these arguments: what it printed, or None when it failed."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table. What is `optional` is missing, and nothing needs it yet."""
+
+    what: str
+    state: Literal["ok", "missing", "optional"]
+    found: str
+    todo: str = ""
+
+
+def ok(what: str, found: str) -> Finding:
+    return Finding(what, "ok", found)
+
+
+def kubernetes(ask: Ask) -> Finding:
+    said = ask("version", "-o", "json") or "{}"
+    version = json.loads(said).get("serverVersion", {}).get("gitVersion", "")
+    if _numbers(version) >= KUBERNETES:
+        return ok("Kubernetes", version)
+    return Finding("Kubernetes", "missing", version or "no version", f"upgrade to {_dotted(KUBERNETES)} or newer")
+
+
+def kserve(ask: Ask) -> Finding:
+    advice = f"install KServe {_dotted(KSERVE)} or newer in Standard mode: https://kserve.github.io/website"
+    crd = _json(ask, "get", "crd", "inferenceservices.serving.kserve.io")
+    if "v1beta1" not in [version["name"] for version in crd.get("spec", {}).get("versions", []) if version["served"]]:
+        return Finding("KServe", "missing", "no InferenceService v1beta1", advice)
+    manager = _kserve_manager(ask)
+    if manager is None:
+        return Finding("KServe", "missing", "InferenceServices, and no controller", advice)
+    image = manager["spec"]["template"]["spec"]["containers"][0]["image"]
+    version = image.rpartition(":")[2]
+    if not _numbers(version):
+        return Finding("KServe", "optional", image, f"see that this is {_dotted(KSERVE)} or newer")
+    if _numbers(version) < KSERVE:
+        return Finding("KServe", "missing", version, f"upgrade to {_dotted(KSERVE)} or newer")
+    if not manager.get("status", {}).get("readyReplicas"):
+        return Finding(
+            "KServe", "missing", f"{version}, not ready", "look at its pods in the namespace of the controller"
+        )
+    return ok("KServe", version)
+
+
+def kserve_mode(ask: Ask) -> Finding:
+    manager = _kserve_manager(ask)
+    if manager is None:
+        return Finding("KServe's mode", "missing", "no controller", "install KServe first")
+    namespace = manager["metadata"]["namespace"]
+    config = _json(ask, "-n", namespace, "get", "configmap", "inferenceservice-config").get("data", {})
+    mode = json.loads(config.get("deploy", "{}")).get("defaultDeploymentMode", "not said")
+    if mode in {"Standard", "RawDeployment"}:
+        return ok("KServe's mode", mode)
+    todo = f"set defaultDeploymentMode to Standard in ConfigMap {namespace}/inferenceservice-config, section deploy"
+    return Finding("KServe's mode", "missing", mode, todo)
+
+
+def gateway(ask: Ask) -> Finding:
+    if ask("get", "crd", "httproutes.gateway.networking.k8s.io") is None:
+        return Finding("gateway", "optional", "no Gateway API", "nothing yet: canary rollouts will need it")
+    gateways = _json(ask, "get", "gateways.gateway.networking.k8s.io", "--all-namespaces").get("items", [])
+    if not gateways:
+        return Finding("gateway", "optional", "Gateway API, no Gateway", "nothing yet: canary rollouts will need one")
+    return ok("gateway", ", ".join(f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in gateways))
+
+
+def storage(ask: Ask) -> Finding:
+    classes = _json(ask, "get", "storageclass").get("items", [])
+    default = "storageclass.kubernetes.io/is-default-class"
+    named = [
+        one["metadata"]["name"] for one in classes if one["metadata"].get("annotations", {}).get(default) == "true"
+    ]
+    if named:
+        return ok("storage class", named[0])
+    found = "none is the default" if classes else "none"
+    return Finding("storage class", "optional", found, "for the demonstration's claims: make one the default")
+
+
+def rights(ask: Ask) -> Finding:
+    with ThreadPoolExecutor(len(RIGHTS)) as pool:
+        refused = [
+            right
+            for right, allowed in zip(RIGHTS, pool.map(lambda one: _may(ask, *one), RIGHTS), strict=True)
+            if not allowed
+        ]
+    if not refused:
+        return ok("rights", "all that an installation takes")
+    todo = "ask for them, or let somebody who has them install the chart"
+    return Finding("rights", "missing", "not: " + ", ".join(_right(*right) for right in refused), todo)
+
+
+def services(ask: Ask) -> Finding:
+    address = _json(ask, "get", "service", "kubernetes").get("spec", {}).get("clusterIP", "")
+    if address and _connects(address, 443):
+        return ok("Services from here", address)
+    todo = "for make demo and test-e2e only: run them on a node, or with a route to the Services' addresses"
+    return Finding("Services from here", "optional", f"{address or 'no address'} does not answer", todo)
+
+
+CHECKS: tuple[Callable[[Ask], Finding], ...] = (kubernetes, kserve, kserve_mode, gateway, storage, rights, services)
+
+
+def look(ask: Ask) -> list[Finding]:
+    """All findings; only one where nobody answers."""
+    if ask("get", "--raw", "/readyz") is None:
+        return [
+            Finding("API server", "missing", "no answer", "see that `kubectl get nodes` works, or run `make cluster`")
+        ]
+    with ThreadPoolExecutor(len(CHECKS)) as pool:
+        return list(pool.map(lambda check: check(ask), CHECKS))
+
+
+def table(findings: Iterable[Finding]) -> str:
+    rows = [("", "", "FOUND", "TO DO"), *((one.what, one.state, one.found, one.todo) for one in findings)]
+    wrapped = [(what, state, _lines(found, 34), _lines(todo, 58)) for what, state, found, todo in rows]
+    lines = []
+    for what, state, found, todo in wrapped:
+        for number in range(max(len(found), len(todo))):
+            first = (what, state) if number == 0 else ("", "")
+            parts = (*first, *(cell[number] if number < len(cell) else "" for cell in (found, todo)))
+            lines.append("{:<19}{:<10}{:<36}{}".format(*parts).rstrip())
+    return "\n".join(lines)
+
+
+def kubectl(*arguments: str) -> str | None:
+    command = [os.environ["KUBECTL"], "--request-timeout=10s", *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else None
+
+
+def _json(ask: Ask, *arguments: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(ask(*arguments, "-o", "json") or "{}")
+    return said
+
+
+def _kserve_manager(ask: Ask) -> dict[str, Any] | None:
+    label = "control-plane=kserve-controller-manager"
+    found: list[dict[str, Any]] = _json(ask, "get", "deployments", "--all-namespaces", "-l", label).get("items", [])
+    return found[0] if found else None
+
+
+def _may(ask: Ask, verb: str, resource: str, namespace: str) -> bool:
+    where = ["--all-namespaces"] if namespace == "*" else ["-n", namespace] if namespace else []
+    return ask("auth", "can-i", verb, resource, *where) is not None
+
+
+def _right(verb: str, resource: str, namespace: str) -> str:
+    where = "" if not namespace else " everywhere" if namespace == "*" else f" in {namespace}"
+    return f"{verb} {resource.partition('.')[0]}{where}"
+
+
+def _connects(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(1, 34) of v1.34.4-eks-1; empty where it is no version."""
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    return tuple(int(part) for part in match.groups()) if match else ()
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+
+
+def main() -> int:
+    context = (kubectl("config", "current-context") or "none").strip()
+    server = (
+        kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}") or "no server"
+    ).strip()
+    findings = look(kubectl)
+    print(f"context {context}, {server}\n\n{table(findings)}")
+    return int(any(one.state == "missing" for one in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What the doctor says of clusters, each told by what kubectl would print."""
+
+import json
+from typing import Any
+
+import pytest
+from hack.cluster import doctor
+from hack.cluster.doctor import Finding
+
+VERSION = ("version", "-o", "json")
+CRD = ("get", "crd", "inferenceservices.serving.kserve.io", "-o", "json")
+MANAGERS = (
+    *("get", "deployments", "--all-namespaces", "-l", "control-plane=kserve-controller-manager"),
+    *("-o", "json"),
+)
+CONFIG = ("-n", "kserve", "get", "configmap", "inferenceservice-config", "-o", "json")
+GATEWAYS = ("get", "gateways.gateway.networking.k8s.io", "--all-namespaces", "-o", "json")
+ROUTES = ("get", "crd", "httproutes.gateway.networking.k8s.io")
+CLASSES = ("get", "storageclass", "-o", "json")
+
+SERVED = {"spec": {"versions": [{"name": "v1beta1", "served": True}]}}
+
+
+class Cluster:
+    """Answers what it was told to, and allows all but what it was told to refuse."""
+
+    def __init__(self, answers: dict[tuple[str, ...], Any] | None = None, refused: tuple[str, ...] = ()) -> None:
+        self.answers = answers or {}
+        self.refused = refused
+
+    def __call__(self, *arguments: str) -> str | None:
+        if arguments[:2] == ("auth", "can-i"):
+            return None if arguments[3] in self.refused else "yes"
+        return json.dumps(self.answers[arguments]) if arguments in self.answers else None
+
+
+def server(version: str) -> Cluster:
+    return Cluster({VERSION: {"serverVersion": {"gitVersion": version}}})
+
+
+def kserve(image: str, mode: str = "Standard", ready: int = 1) -> Cluster:
+    manager = {
+        "metadata": {"namespace": "kserve"},
+        "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+        "status": {"readyReplicas": ready},
+    }
+    config = {"data": {"deploy": json.dumps({"defaultDeploymentMode": mode})}}
+    return Cluster({CRD: SERVED, MANAGERS: {"items": [manager]}, CONFIG: config})
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [("v1.31.9", "missing"), ("v1.32.0", "ok"), ("v1.34.4-eks-1", "ok"), ("v2.0.0", "ok"), ("", "missing")],
+)
+def test_kubernetes_is_new_enough_from_1_32_on(version: str, state: str) -> None:
+    assert doctor.kubernetes(server(version)).state == state
+
+
+@pytest.mark.parametrize(
+    ("cluster", "state", "found"),
+    [
+        pytest.param(Cluster(), "missing", "no InferenceService v1beta1", id="nothing"),
+        pytest.param(Cluster({CRD: SERVED}), "missing", "InferenceServices, and no controller", id="kinds only"),
+        pytest.param(kserve("kserve/kserve-controller:v0.19.0"), "missing", "v0.19.0", id="old"),
+        pytest.param(kserve("registry:5000/kserve-controller:v0.20.0"), "ok", "v0.20.0", id="new enough"),
+        pytest.param(kserve("kserve:v0.21.0", ready=0), "missing", "v0.21.0, not ready", id="not ready"),
+        pytest.param(kserve("kserve@sha256:abc"), "optional", "kserve@sha256:abc", id="pinned by digest"),
+    ],
+)
+def test_kserve_is_there_runs_and_is_new_enough(cluster: Cluster, state: str, found: str) -> None:
+    finding = doctor.kserve(cluster)
+    assert (finding.state, finding.found) == (state, found)
+    assert bool(finding.todo) == (state != "ok")
+
+
+@pytest.mark.parametrize(("mode", "state"), [("Standard", "ok"), ("RawDeployment", "ok"), ("Knative", "missing")])
+def test_only_kserves_standard_mode_will_do(mode: str, state: str) -> None:
+    finding = doctor.kserve_mode(kserve("kserve:v0.20.0", mode))
+    assert (finding.state, finding.found) == (state, mode)
+
+
+def test_a_gateway_is_optional_and_named_when_there_is_one() -> None:
+    assert doctor.gateway(Cluster()).state == "optional"
+    assert doctor.gateway(Cluster({ROUTES: {}, GATEWAYS: {"items": []}})).found == "Gateway API, no Gateway"
+    public = {"metadata": {"namespace": "gateways", "name": "public"}}
+    assert doctor.gateway(Cluster({ROUTES: {}, GATEWAYS: {"items": [public]}})) == Finding(
+        "gateway", "ok", "gateways/public"
+    )
+
+
+def test_a_storage_class_counts_when_it_is_the_default() -> None:
+    slow = {"metadata": {"name": "slow"}}
+    fast = {"metadata": {"name": "fast", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}}
+    assert doctor.storage(Cluster({CLASSES: {"items": []}})).found == "none"
+    assert doctor.storage(Cluster({CLASSES: {"items": [slow]}})).found == "none is the default"
+    assert doctor.storage(Cluster({CLASSES: {"items": [slow, fast]}})) == Finding("storage class", "ok", "fast")
+
+
+def test_rights_that_are_refused_are_named() -> None:
+    assert doctor.rights(Cluster()).state == "ok"
+    finding = doctor.rights(Cluster(refused=("secrets", "jobs.batch")))
+    assert finding.state == "missing"
+    assert finding.found == "not: create secrets in churn-system, create jobs everywhere"
+
+
+def test_where_nobody_answers_that_is_the_only_line() -> None:
+    assert [finding.what for finding in doctor.look(Cluster())] == ["API server"]
+
+
+def test_the_table_keeps_every_word_and_its_columns() -> None:
+    long = Finding("KServe", "missing", "found " * 10, "do " * 25)
+    lines = doctor.table([doctor.ok("Kubernetes", "v1.34.4"), long]).splitlines()
+    assert lines[1].split() == ["Kubernetes", "ok", "v1.34.4"]
+    assert len(lines) == 4
+    assert " ".join(lines).split().count("found") == 10
+    assert " ".join(lines).split().count("do") == 25
+    assert {line.index("found") for line in lines[2:]} == {lines[0].index("FOUND")}
+    assert {line.index("do") for line in lines[2:] if "do" in line} == {lines[0].index("TO DO")}
