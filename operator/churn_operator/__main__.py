@@ -1,8 +1,9 @@
-"""The operator's process: Kopf watches, the queue works, an HTTP port tells how it goes."""
+"""The operator's process: of all replicas one leads. There Kopf watches and the queue works."""
 
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,30 +12,31 @@ from typing import Any
 
 import aiohttp
 import kopf
-from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
 from pydantic import ValidationError
 
 from churn_operator.churnmodel import ChurnModelKind
+from churn_operator.core import logs
 from churn_operator.core.client import ApiClient
 from churn_operator.core.cluster import Neighbours
-from churn_operator.core.errors import Unavailable
+from churn_operator.core.errors import NamespaceGoing, Unavailable
 from churn_operator.core.kind import Kind
-from churn_operator.core.metrics import QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES
-from churn_operator.core.objects import Key, uid_of
+from churn_operator.core.lease import Lease, LeaseLost
+from churn_operator.core.metrics import LEADER, QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES
+from churn_operator.core.objects import MANAGER, Key, uid_of
 from churn_operator.core.prober import Prober
 from churn_operator.core.queue import Queue
 from churn_operator.core.reconcile import reconcile
 from churn_operator.core.tracking import Tracking
 from churn_operator.driftmonitor import DriftMonitorKind
 from churn_operator.handlers import kopf_settings, registry
+from churn_operator.health import Health, served
 from churn_operator.settings import Settings
 from churn_operator.trainingrun import TrainingRunKind
 
 LOOK_SECONDS = 60.0
 """The longest that one look may take."""
-STALLED_SECONDS = 180.0
-"""The process counts as dead when nothing was finished for this long although there was something to do."""
+GOING_WAKE = timedelta(minutes=1)
+"""Between two looks at an object whose namespace is being deleted: it will be gone, unless something holds it."""
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ class Loop:
                     now = datetime.now(UTC)
                     wake = await reconcile(self._kinds[key.kind], key, self._neighbours, self._neighbours, now)
             outcome = "done"
+        except NamespaceGoing:
+            outcome, wake = "going", GOING_WAKE
         except Unavailable:
             outcome = "unavailable"
             raise
@@ -66,22 +70,77 @@ class Loop:
 
 async def run(settings: Settings) -> None:
     """Run until a signal, or until something that cannot be repaired from inside: then the kubelet starts anew."""
+    stop = asyncio.Event()
+    _on_signals(stop)
     async with _neighbours() as (api, neighbours):
         known = await _with_cluster(settings, api)
-        queue = Queue(Loop(known, neighbours).look, known.workers)
-        QUEUE_DEPTH.set_function(lambda: len(queue))
-        async with served(queue, known):
-            worker = asyncio.create_task(queue.run(), name="queue")
-            await asyncio.sleep(0)  # Kopf ends by waiting for every task that is younger than itself
-            watcher = asyncio.create_task(
-                kopf.operator(registry=registry(queue.add), settings=kopf_settings(), clusterwide=True), name="kopf"
-            )
-            done, running = await asyncio.wait({worker, watcher}, return_when=asyncio.FIRST_COMPLETED)
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running)
-            for task in done:
-                task.result()
+        identity = os.environ.get("HOSTNAME", MANAGER)
+        lease = Lease(api, known.lease, identity, known.lease_seconds) if known.lease else None
+        health = Health(lease)
+        async with served(health, known):
+            if lease is not None:
+                if not await _acquired(lease, stop):
+                    return
+                api.fence = lease
+            health.queue = Queue(Loop(known, neighbours).look, known.workers)
+            await _lead(known, health, lease, stop)
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _acquired(lease: Lease, stop: asyncio.Event) -> bool:
+    """Wait for the Lease; False where a signal comes first."""
+    acquired = asyncio.create_task(lease.acquire(), name="acquire")
+    stopped = asyncio.create_task(stop.wait(), name="signal")
+    await asyncio.wait({acquired, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    await _end(acquired, stopped)
+    if not acquired.cancelled():
+        acquired.result()
+    return lease.left() > 0
+
+
+async def _lead(settings: Settings, health: Health, lease: Lease | None, stop: asyncio.Event) -> None:
+    """Watch and work while the Lease is held. It is given back as soon as nothing is written any more."""
+    queue = health.queue
+    if queue is None:
+        raise ValueError("who leads needs a queue")
+    LEADER.set(1)
+    QUEUE_DEPTH.set_function(lambda: len(queue))
+    stopped = asyncio.create_task(stop.wait(), name="signal")
+    worker = asyncio.create_task(queue.run(), name="queue")
+    keeper = asyncio.create_task(lease.keep() if lease is not None else asyncio.Event().wait(), name="lease")
+    await asyncio.sleep(0)  # Kopf ends by waiting for every task that is younger than itself
+    watcher = asyncio.create_task(_watch(settings, health, queue, stop), name="kopf")
+    done, _ = await asyncio.wait({stopped, worker, keeper, watcher}, return_when=asyncio.FIRST_COMPLETED)
+    await _end(stopped, worker, keeper)
+    LEADER.set(0)
+    if lease is not None:
+        await lease.release()
+    await _end(watcher)
+    for task in done:
+        task.result()
+
+
+async def _watch(settings: Settings, health: Health, queue: Queue, stop: asyncio.Event) -> None:
+    def started() -> None:
+        _on_signals(stop)
+        health.watches = True
+
+    await kopf.operator(
+        registry=registry(queue.add, started),
+        settings=kopf_settings(),
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+    )
+
+
+async def _end(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 @asynccontextmanager
@@ -105,27 +164,6 @@ async def _with_cluster(settings: Settings, api: ApiClient) -> Settings:
     return settings.model_copy(update={"cluster": uid_of(namespace)})
 
 
-@asynccontextmanager
-async def served(queue: Queue, settings: Settings) -> AsyncIterator[None]:
-    """/healthz and /metrics. Healthy means that work gets done, not only that this port answers."""
-
-    async def healthz(_: web.Request) -> web.Response:
-        stalled = queue.stalled
-        text = f"{len(queue)} waiting, nothing finished for {stalled:.0f} s\n"
-        return web.Response(text=text, status=503 if stalled > STALLED_SECONDS else 200)
-
-    app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/metrics", make_aiohttp_handler())])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        for port in sorted({settings.health_port, settings.metrics_port}):
-            await web.TCPSite(runner, port=port).start()
-        yield
-    finally:
-        await runner.cleanup()
-
-
 def main() -> int:
     """Read the settings, run, and say in one line why it ended."""
     try:
@@ -135,11 +173,12 @@ def main() -> int:
             name = "CHURN_" + "_".join(str(part) for part in problem["loc"]).upper()
             sys.stderr.write(f"environment variable {name}: {problem['msg']}\n")
         return 2
-    log_format = kopf.LogFormat.JSON if settings.log_format == "json" else kopf.LogFormat.FULL
-    kopf.configure(log_format=log_format)
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # it tells of every event
+    logs.configure(settings.log_format)
     try:
         asyncio.run(run(settings))
+    except LeaseLost as error:
+        log.warning("The operator ends, to be started anew: %s", error)
+        return 1
     except Exception:
         log.exception("The operator ends, to be started anew")
         return 1

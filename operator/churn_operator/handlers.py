@@ -81,10 +81,11 @@ def _controller(obj: Object) -> Key | None:
     return Key(ref["kind"], obj["metadata"]["namespace"], ref["name"])
 
 
-def registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
+def registry(wake: Callable[[Key], None], started: Callable[[], None] = lambda: None) -> kopf.OperatorRegistry:
     """Watches of the three kinds and of their children.
 
-    `on.event` alone: every other handler of Kopf's would write annotations or finalizers.
+    `on.event` alone: every other handler of Kopf's would write annotations or finalizers. `started` is called when
+    Kopf has taken over the process' signals, so that they can be taken back.
     """
     handlers = kopf.OperatorRegistry()
     index = Index()
@@ -96,6 +97,10 @@ def registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
     async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
 
+    async def on_startup(**_: Any) -> None:
+        started()
+
+    kopf.on.startup(registry=handlers)(on_startup)
     kopf.on.login(registry=handlers)(login)
     for plural in OURS:
         kopf.on.event(GROUP, VERSION, plural, registry=handlers)(on_event)

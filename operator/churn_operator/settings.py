@@ -30,12 +30,23 @@ class Settings(BaseModel):
     """How often a champion is asked for a prediction."""
     cluster: str = ""
     """Tells this cluster's registered models from another's; read from the cluster where empty."""
+    lease: str = Field(default="", pattern=r"^([^/]+/[^/]+)?$")
+    """namespace/name of the Lease that tells which replica works. Empty: this process is the only one."""
+    lease_seconds: float = Field(default=15.0, ge=1, le=300)
+    """A replica that was not heard of for this long is replaced."""
+    watch_namespaces: str = Field(default="", pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(,|$))*$")
+    """The namespaces that are looked after, with commas between. Empty: all."""
     health_port: int = Field(default=8080, ge=1, le=65535)
-    """Answers /healthz."""
+    """Answers /healthz and /readyz."""
     metrics_port: int = Field(default=9090, ge=1, le=65535)
     """Answers /metrics."""
     log_format: Literal["text", "json"] = "text"
     """One line of text or one JSON object for each message."""
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Those that are looked after; none means all."""
+        return tuple(name for name in self.watch_namespaces.split(",") if name)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

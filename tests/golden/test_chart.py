@@ -31,13 +31,17 @@ def test_lint_has_nothing_to_say(values: Path) -> None:
     assert "0 chart(s) failed" in helm("lint", "--strict", CHART, "--values", values)
 
 
-def objects(kind: str) -> list[dict[str, Any]]:
-    everything = yaml.safe_load_all((HERE / "chart-full.yaml").read_text())
-    return [obj for obj in everything if obj["kind"] == kind]
+def objects(*kinds: str, golden: str = "chart-full.yaml") -> list[dict[str, Any]]:
+    everything = yaml.safe_load_all((HERE / golden).read_text())
+    return [obj for obj in everything if obj["kind"] in kinds]
+
+
+def roles() -> list[dict[str, Any]]:
+    return [role for golden in GOLDEN for role in objects("ClusterRole", "Role", golden=golden)]
 
 
 def rules() -> list[dict[str, Any]]:
-    return [rule for role in objects("ClusterRole") for rule in role["rules"]]
+    return [rule for role in roles() for rule in role["rules"]]
 
 
 def test_no_rule_has_a_wildcard() -> None:
@@ -52,10 +56,22 @@ def test_nothing_may_read_a_secret_or_a_config_map() -> None:
 
 
 def test_nobody_but_the_operator_writes_a_status() -> None:
-    for role in objects("ClusterRole"):
-        resources = {resource for rule in role["rules"] for resource in rule["resources"]}
-        writes = {resource for resource in resources if resource.endswith("/status")}
-        assert bool(writes) == (role["metadata"]["name"] == "churn-operator")
+    writers = [
+        role for role in roles() if any(r.endswith("/status") for rule in role["rules"] for r in rule["resources"])
+    ]
+    assert {role["metadata"]["name"] for role in writers} == {"churn-operator"}
+    assert [(role["kind"], role["metadata"].get("namespace")) for role in writers] == [
+        ("ClusterRole", None),
+        ("Role", "marketing"),
+        ("Role", "sales"),
+    ]
+
+
+def test_with_namespaces_named_what_is_cluster_wide_only_reads_the_list_of_kinds() -> None:
+    """But for what people get by aggregation."""
+    own = next(role for role in objects("ClusterRole") if role["metadata"]["name"] == "churn-operator")
+    crds = {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"]}
+    assert own["rules"] == [crds | {"verbs": ["list", "watch"]}]
 
 
 def test_every_setting_of_the_operator_is_said_by_the_chart() -> None:
@@ -68,6 +84,8 @@ def test_every_setting_of_the_operator_is_said_by_the_chart() -> None:
     settings = Settings.from_environment(said)
     assert (settings.health_port, settings.metrics_port) == tuple(int(port) for port in ports.values())
     assert (settings.workers, settings.probe_seconds, settings.log_format) == (16, 2.5, "json")
+    assert (settings.lease, settings.lease_seconds) == ("churn-system/churn-operator", 30)
+    assert settings.namespaces == ("marketing", "sales")
 
 
 def _ports(container: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +115,9 @@ WRONG_VALUES = {
     "with a misspelt value": ("tracking.url=http://mlflow", "additional properties 'url' not allowed"),
     "with files outside the object store": ("storage.uri=/models", "at '/storage/uri'"),
     "with a Secret of no name": ("storage.secretName=", "at '/storage/secretName'"),
+    "with no replica": ("replicas=0", "at '/replicas'"),
+    "with a Lease too short to be renewed": ("leaseSeconds=1", "at '/leaseSeconds'"),
+    "with a namespace of no name": ("watchNamespaces={Marketing}", "at '/watchNamespaces/0'"),
     "with no worker": ("workers=0", "at '/workers'"),
     "with a log in prose": ("logs.format=prose", "at '/logs/format'"),
     "with a limit that is none": ("resources.limits.memory=much", "at '/resources/limits/memory'"),

@@ -53,12 +53,15 @@ MAY = [
     "watch customresourcedefinitions.apiextensions.k8s.io",
     "get namespaces/kube-system",
 ]
+MAY_AT_HOME = ["create leases.coordination.k8s.io", "update leases.coordination.k8s.io/churn-operator"]
 MAY_NOT = [
     "get secrets",
     "list secrets",
     "watch secrets",
     "get configmaps",
     "get namespaces/default",
+    "create leases.coordination.k8s.io",
+    "update leases.coordination.k8s.io/churn-operator",
     "list namespaces",
     "patch churnmodels.churnops.dev",
     "delete churnmodels.churnops.dev",
@@ -72,13 +75,13 @@ MAY_NOT = [
 ]
 
 
-def can(plane: ControlPlane, user: str, what: str) -> bool:
-    """Whether the user may do it in the namespace `default`; `what` is a verb and a resource."""
+def can(plane: ControlPlane, user: str, what: str, namespace: str = "default") -> bool:
+    """Whether the user may do it in the namespace; `what` is a verb and a resource."""
     verb, resource = what.split()
     name, _, sub = resource.partition("/")
     arguments = [verb, name, f"--subresource={sub}"] if sub in {"status", "exec"} else [verb, resource]
     try:
-        return plane.kubectl("auth", "can-i", *arguments, user, "--namespace=default", "--quiet") == ""
+        return plane.kubectl("auth", "can-i", *arguments, user, f"--namespace={namespace}", "--quiet") == ""
     except AssertionError:
         return False
 
@@ -88,9 +91,31 @@ def test_the_operator_may(release: ControlPlane, what: str) -> None:
     assert can(release, OPERATOR, what)
 
 
+@pytest.mark.parametrize("what", MAY_AT_HOME)
+def test_the_operator_may_in_its_own_namespace(release: ControlPlane, what: str) -> None:
+    assert can(release, OPERATOR, what, "churn-system")
+
+
 @pytest.mark.parametrize("what", MAY_NOT)
 def test_the_operator_may_not(release: ControlPlane, what: str) -> None:
     assert not can(release, OPERATOR, what)
+
+
+def test_with_namespaces_named_the_operator_may_nothing_elsewhere(bare: ControlPlane) -> None:
+    bare.kubectl("create", "namespace", "watched")
+    manifests = yaml.safe_load_all(render(SMALLEST, "--set=crds.install=false", "--set=watchNamespaces={watched}"))
+    roles = [obj for obj in manifests if "Role" in obj["kind"]]
+    for obj in roles:  # a release beside the one that other tests look at
+        obj["metadata"]["name"] = obj["metadata"]["name"].replace("churn-operator", "narrow")
+        del obj["metadata"]["labels"]
+        if "roleRef" in obj:
+            obj["roleRef"]["name"] = obj["roleRef"]["name"].replace("churn-operator", "narrow")
+            obj["subjects"][0]["name"] = "narrow"
+    bare.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": roles}))
+    narrow = OPERATOR.replace("churn-operator", "narrow")
+    namespaced = [what for what in MAY if "customresource" not in what and "namespaces" not in what]
+    assert [what for what in namespaced if not can(bare, narrow, what, "watched")] == []
+    assert [what for what in namespaced if can(bare, narrow, what, "default")] == []
 
 
 def test_the_operators_pod_is_a_restricted_one(release: ControlPlane) -> None:
@@ -122,7 +147,14 @@ def test_uninstalling_keeps_kinds_and_models_and_installing_again_takes_them_ove
         "name",
     )
     roles = release.kubectl(
-        "get", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/name=churn-operator", "-o", "name"
+        "get",
+        "clusterrole,clusterrolebinding,role,rolebinding",
+        "-n",
+        "churn-system",
+        "-l",
+        "app.kubernetes.io/name=churn-operator",
+        "-o",
+        "name",
     )
     assert left + roles == ""
     helm_in(release, "install", "churn-operator", str(CHART), f"--values={SMALLEST}")

@@ -2,86 +2,20 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from support.control_plane import ControlPlane, free_port
+from support.control_plane import ControlPlane
 from support.keeper import INFERENCE_SERVICES
+from support.operator_process import COMMAND, DEADLINE, Operator, until
 
 from churn_operator.core.objects import Object
-
-DEADLINE = 60.0
-COMMAND = [sys.executable, "-m", "churn_operator"]
-
-
-class Operator:
-    """`python -m churn_operator` with an MLflow that is not there."""
-
-    def __init__(self, kubeconfig: Path, folder: Path) -> None:
-        self.log = folder / "operator.log"
-        self.health, self.metrics = free_port(), free_port()
-        self.environment = os.environ | {
-            "KUBECONFIG": str(kubeconfig),
-            "CHURN_JOBS_IMAGE": "jobs:1",
-            "CHURN_PREDICTOR_IMAGE": "predictor:1",
-            "CHURN_TRACKING_URI": "http://127.0.0.1:1",
-            "CHURN_STORAGE_URI": "s3://models",
-            "CHURN_HEALTH_PORT": str(self.health),
-            "CHURN_METRICS_PORT": str(self.metrics),
-            "CHURN_LOG_FORMAT": "json",
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(COMMAND, env=self.environment, stdout=log, stderr=log)
-        until(self.is_idle)
-
-    def end(self, number: signal.Signals) -> int:
-        assert self._process is not None
-        self._process.send_signal(number)
-        code = self._process.wait(DEADLINE)
-        self._process = None
-        return code
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self.end(signal.SIGKILL)
-
-    def is_idle(self) -> bool:
-        return _get(self.health, "/healthz") == "0 waiting, nothing finished for 0 s\n"
-
-    def looks(self, kind: str = "") -> float:
-        """How often it looked at an object."""
-        lines = _get(self.metrics, "/metrics").splitlines()
-        name = f'churn_operator_reconciles_total{{kind="{kind}'
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
-
-
-def _get(port: int, path: str) -> str:
-    """What is answered there; nothing where nobody does."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as reply:
-            return str(reply.read().decode())
-    except OSError:
-        return ""
-
-
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "waited for long enough"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -23,9 +23,11 @@ AUDIT_POLICY = {
 TOKENS = """\
 admin-token,admin,admin,system:masters
 operator-token,operator,operator,system:masters
+second-token,second,second,system:masters
 nobody-token,nobody,nobody
 """
-"""The operator under test has a user of its own, so that the audit log tells its requests from the test's."""
+"""The operator under test has a user of its own, so that the audit log tells its requests from the test's; a
+second operator has one, too."""
 
 
 def programs() -> Mapping[str, str]:

@@ -11,19 +11,21 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 import aiohttp
 from kubernetes.aio import client as kubernetes
 from kubernetes.aio import config
 
 from churn_operator.core.clock import stamp
-from churn_operator.core.errors import KindMissing, Unavailable, WriteRefused
+from churn_operator.core.errors import Fenced, KindMissing, NamespaceGoing, Outdated, Unavailable, WriteRefused
 from churn_operator.core.metrics import API_REQUESTS
 from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
 
-TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
-"""Of each call. A watch is Kopf's."""
+TIMEOUT = 15.0
+"""Seconds, of each call. A watch is Kopf's."""
+CONNECT_TIMEOUT = 5.0
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 TOLD = ("failed to create typed patch object", "failed calling webhook")
@@ -68,28 +70,44 @@ class Reply:
         return self.status == 404 and bool(self.body.get("details", {}).get("name"))
 
     @property
+    def namespace_goes(self) -> bool:
+        """Nothing can be made in a namespace that is being deleted, which takes all of its objects along."""
+        causes = self.body.get("details", {}).get("causes", ())
+        return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+
+    @property
     def passes(self) -> bool:
         """An error that waiting helps against, and that is not worth telling.
 
-        409 says that somebody was faster; a namespace that is being deleted takes the object along, too. What is left
-        of 4xx is a rule that stays, and so are two sorts of 500: see TOLD.
+        409 says that somebody was faster. What is left of 4xx is a rule that stays, and so are two sorts of 500: see
+        TOLD.
         """
-        if any(
-            cause.get("reason") == "NamespaceTerminating" for cause in self.body.get("details", {}).get("causes", ())
-        ):
-            return True
         return (self.status in {401, 408, 409, 429} or self.status >= 500) and not any(
             text in self.message for text in TOLD
         )
 
 
+class Fence(Protocol):
+    """Who may write, and until when: see core/lease.py."""
+
+    def left(self) -> float:
+        """Seconds for which this process may send a write."""
+
+    def rest(self) -> float:
+        """Seconds within which what was sent must have arrived."""
+
+
 class ApiClient:
     """Reads and writes of objects."""
+
+    fence: Fence | None = None
+    """Asked before each write; without one, this process is the only one that writes."""
 
     def __init__(self, api: Any, identity: str = MANAGER) -> None:
         self._api = api
         self._identity = identity
         self._resources: dict[tuple[str, str], Resource] = {}
+        api.configuration.trace_configs = [self._trace()]
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> "ApiClient":
@@ -100,6 +118,35 @@ class ApiClient:
         else:
             await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
         return cls(kubernetes.ApiClient(settings), os.environ.get("HOSTNAME", MANAGER))
+
+    def _trace(self) -> aiohttp.TraceConfig:
+        """Asks the fence when the connection is ready: after that, nothing is waited for before the bytes go."""
+
+        async def started(_: Any, request: SimpleNamespace, start: aiohttp.TraceRequestStartParams) -> None:
+            request.is_fenced = _is_fenced(start.method, start.url.path)
+
+        async def connected(_: Any, request: SimpleNamespace, __: Any) -> None:
+            if request.is_fenced:
+                self.check()
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(started)
+        trace.on_connection_reuseconn.append(connected)
+        trace.on_connection_create_end.append(connected)
+        return trace
+
+    def check(self) -> None:
+        """Let pass who may write.
+
+        Raises:
+            Fenced: another may hold the Lease by now.
+        """
+        if self.fence is not None and self.fence.left() <= 0:
+            raise Fenced("this process may not write any more: its Lease was not renewed in time")
+
+    def _timeout(self, method: str, path: str) -> aiohttp.ClientTimeout:
+        rest = self.fence.rest() if self.fence is not None and _is_fenced(method, path) else TIMEOUT
+        return aiohttp.ClientTimeout(total=min(TIMEOUT, max(rest, 0.1)), sock_connect=CONNECT_TIMEOUT)
 
     async def close(self) -> None:
         await self._api.close()
@@ -126,7 +173,8 @@ class ApiClient:
         self._written(await self.call("POST", path, body=obj, query=[("fieldManager", MANAGER)]), obj)
 
     async def apply(self, obj: Object, live: Object | None) -> None:
-        body = obj if live is None else {**obj, "metadata": obj["metadata"] | {"uid": uid_of(live)}}
+        """Only over what was seen: the live object must not have changed since."""
+        body = obj if live is None else {**obj, "metadata": obj["metadata"] | _seen(live)}
         path = (await self._resource(obj["apiVersion"], obj["kind"])).path(obj["metadata"]["namespace"], name_of(obj))
         self._written(await self._apply(path, body), obj)
 
@@ -134,13 +182,13 @@ class ApiClient:
         path = (await self._resource(live["apiVersion"], live["kind"])).path(
             live["metadata"]["namespace"], name_of(live)
         )
-        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid_of(live)}}
+        options = {"propagationPolicy": "Background", "preconditions": _seen(live)}
         reply = await self.call("DELETE", path, body=options)
         if not reply.is_absent_object:
             self._written(reply, live)
 
     async def apply_status(self, live: Object, status: dict[str, Any]) -> None:
-        metadata = {key: live["metadata"][key] for key in ("name", "namespace", "uid")}
+        metadata = {key: live["metadata"][key] for key in ("name", "namespace")} | _seen(live)
         body = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": status}
         resource = await self._resource(live["apiVersion"], live["kind"])
         reply = await self._apply(resource.path(metadata["namespace"], metadata["name"], "status"), body)
@@ -150,6 +198,8 @@ class ApiClient:
     async def event(self, about: Object, condition: Object, now: datetime) -> None:
         try:
             await self._event(about, condition, now)
+        except NamespaceGoing:
+            return
         except (Unavailable, WriteRefused, KindMissing) as error:
             log.warning("Event %s of %s is lost: %s", condition["reason"], name_of(about), error)
 
@@ -200,6 +250,10 @@ class ApiClient:
         if reply.status == 404 and not reply.is_absent_object:
             self._forget(obj["apiVersion"], obj["kind"])
         what = f"{obj['kind']} {name_of(obj)}: {reply.message}"
+        if reply.status == 409:
+            raise Outdated(what)
+        if reply.namespace_goes:
+            raise NamespaceGoing(what)
         raise Unavailable(what) if reply.passes else WriteRefused(what)
 
     def _forget(self, api_version: str, kind: str) -> None:
@@ -240,13 +294,23 @@ class ApiClient:
             request = await self._api.param_serialize(
                 method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
             )
-            response = await self._api.call_api(*request, _request_timeout=TIMEOUT)
+            response = await self._api.call_api(*request, _request_timeout=self._timeout(method, path))
             text = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             API_REQUESTS.labels(method, "none").inc()
             raise Unavailable(f"the API server does not answer: {error!r}") from error
         API_REQUESTS.labels(method, str(response.status)).inc()
         return Reply(response.status, _parse(text))
+
+
+def _is_fenced(method: str, path: str) -> bool:
+    """All that changes anything but the Lease itself."""
+    return method != "GET" and "/leases" not in path
+
+
+def _seen(live: Object) -> dict[str, str]:
+    """Preconditions: this very object, as it was read."""
+    return {key: live["metadata"][key] for key in ("uid", "resourceVersion")}
 
 
 def _parse(text: bytes) -> Object:

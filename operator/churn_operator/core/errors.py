@@ -9,6 +9,18 @@ class Unavailable(Exception):
     """A neighbour does not answer; waiting helps."""
 
 
+class Outdated(Unavailable):
+    """Somebody was faster: an object changed since it was read, or is there already. Look again, now."""
+
+
+class Fenced(Unavailable):
+    """This process may not write: another may lead by now."""
+
+
+class NamespaceGoing(Unavailable):
+    """The object's namespace is being deleted."""
+
+
 class TrackingUnavailable(Unavailable):
     """MLflow does not answer."""
 

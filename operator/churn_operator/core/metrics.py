@@ -10,4 +10,5 @@ RECONCILE_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 QUEUE_DEPTH = Gauge("churn_operator_queue_depth", "Objects that wait for a worker.")
+LEADER = Gauge("churn_operator_leader", "1 where this replica leads.")
 API_REQUESTS = Counter("churn_operator_api_requests", "Calls to the API server, by verb and code.", ["verb", "code"])

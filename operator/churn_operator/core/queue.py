@@ -14,7 +14,8 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from churn_operator.core.errors import Unavailable, WriteRefused
+from churn_operator.core.errors import Outdated, Unavailable, WriteRefused
+from churn_operator.core.logs import about
 from churn_operator.core.objects import Key
 
 FIRST_PAUSE = 0.2
@@ -23,6 +24,8 @@ LONGEST_PAUSE = 60.0
 """…up to this."""
 DOUBLINGS = 10
 """As many as it takes from the first pause to the longest."""
+FEW = 5
+"""Failures in a row that are not worth a warning where somebody was only faster."""
 
 log = logging.getLogger(__name__)
 
@@ -82,26 +85,31 @@ class Queue:
             self._waiting.discard(key)
             self._working.add(key)
             self._due.pop(key, None)
-            try:
-                wake = await self._work(key)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the key must not be lost
-                self._retry(key, error)
-            else:
-                self._failures.pop(key, None)
-                if wake is not None:
-                    self._later(key, wake.total_seconds())
+            with about(key):
+                await self._once(key)
             self._working.discard(key)
             self._progress = _time()
             if key in self._dirty:
                 self._dirty.discard(key)
                 self.add(key)
 
+    async def _once(self, key: Key) -> None:
+        try:
+            wake = await self._work(key)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the key must not be lost
+            self._retry(key, error)
+        else:
+            self._failures.pop(key, None)
+            if wake is not None:
+                self._later(key, wake.total_seconds())
+
     def _retry(self, key: Key, error: Exception) -> None:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         pause = self._jitter(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, DOUBLINGS)))
         is_known = isinstance(error, Unavailable | WriteRefused)
-        log.warning("%s %s/%s: %s; again in %.1f s", *key, error, pause, exc_info=None if is_known else error)
+        level = logging.DEBUG if isinstance(error, Outdated) and failures < FEW else logging.WARNING
+        log.log(level, "%s; again in %.1f s", error, pause, exc_info=None if is_known else error)
         self._later(key, pause)
 
     def _later(self, key: Key, seconds: float) -> None:

@@ -19,6 +19,7 @@ from churn_operator.api.reasons import Reason
 from churn_operator.core.errors import ChildConflict, KindMissing, TrackingUnavailable, WriteRefused
 from churn_operator.core.fields import is_current
 from churn_operator.core.kind import Cluster, D, Kind, W
+from churn_operator.core.logs import know_version
 from churn_operator.core.objects import Alias, Desired, Key, Object, Violation, is_controlled_by, name_of
 from churn_operator.core.plan import Action, Apply, Create, Delete, SetAlias, needs_apply, plan
 
@@ -60,6 +61,7 @@ async def reconcile(kind: Kind[W, D], key: Key, cluster: Cluster, writer: Writer
     world = await kind.observe(cluster, key, now)
     if world is None:
         return None
+    know_version(world.object)
     decision = kind.decide(world, now)
     actions = plan(world.object, world.children, kind.build(world, decision))
     problem = await _write(world.object, actions, cluster, writer)

@@ -1,15 +1,19 @@
 """What the process tells of itself."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from support.control_plane import free_port
 from support.kinds import SETTINGS
 
-from churn_operator import __main__ as process
+from churn_operator import health as process
+from churn_operator.core.client import ApiClient
+from churn_operator.core.lease import Lease
 from churn_operator.core.objects import Key
 from churn_operator.core.queue import Queue
+from churn_operator.health import Health
 from churn_operator.settings import Settings
 
 KEY = Key("ChurnModel", "team", "telco")
@@ -29,8 +33,14 @@ async def ask(port: int, path: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
+def leading(queue: Queue) -> Health:
+    health = Health()
+    health.queue = queue
+    return health
+
+
 async def test_a_process_with_nothing_to_do_is_healthy(settings: Settings) -> None:
-    async with process.served(Queue(work, 1), settings):
+    async with process.served(leading(Queue(work, 1)), settings):
         assert await ask(settings.health_port, "/healthz") == (200, "0 waiting, nothing finished for 0 s\n")
 
 
@@ -38,14 +48,34 @@ async def test_a_process_that_finishes_nothing_is_dead(settings: Settings, monke
     monkeypatch.setattr(process, "STALLED_SECONDS", -1.0)
     queue = Queue(work, 1)
     queue.add(KEY)
-    async with process.served(queue, settings):
+    async with process.served(leading(queue), settings):
         status, text = await ask(settings.health_port, "/healthz")
     assert status == 503
     assert text.startswith("1 waiting")
 
 
+async def test_who_leads_is_ready_when_it_watches(settings: Settings) -> None:
+    health = leading(Queue(work, 1))
+    async with process.served(health, settings):
+        before = await ask(settings.health_port, "/readyz")
+        health.watches = True
+        after = await ask(settings.health_port, "/readyz")
+    assert (before, after) == ((503, "is about to watch\n"), (200, "leads\n"))
+
+
+async def test_who_stands_by_is_ready_when_it_knows_who_leads(settings: Settings) -> None:
+    lease = Lease(ApiClient(SimpleNamespace(configuration=SimpleNamespace())), "team/lease", "me", 15)
+    async with process.served(Health(lease), settings):
+        before = await ask(settings.health_port, "/readyz")
+        lease.holder = "other"
+        after = await ask(settings.health_port, "/readyz")
+        alive = await ask(settings.health_port, "/healthz")
+    assert before == (503, "starts\n")
+    assert after == alive == (200, "stands by; other leads\n")
+
+
 async def test_metrics_are_served_on_their_own_port(settings: Settings) -> None:
-    async with process.served(Queue(work, 1), settings):
+    async with process.served(Health(), settings):
         status, text = await ask(settings.metrics_port, "/metrics")
     assert status == 200
     assert "churn_operator_queue_depth" in text

@@ -1,0 +1,60 @@
+"""Who works, where there are two: real processes over a real Lease."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.control_plane import ControlPlane
+from support.mlflow_stub import MlflowStub
+from support.operator_process import until
+from support.overlap import LEASE_SECONDS, MODELS, Pair, pair, verdict
+
+OVERLAPS = 3
+
+
+@pytest.fixture
+def two(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Pair]:
+    tracking = MlflowStub()
+    tracking.start()
+    try:
+        with pair(control_plane, namespace, tmp_path, tracking.uri) as both:
+            yield both
+    finally:
+        tracking.stop()
+
+
+def holder(two: Pair) -> str:
+    lease = json.loads(two.plane.kubectl("-n", two.namespace, "get", "lease", "lease", "-o", "json"))
+    return str(lease["spec"]["holderIdentity"])
+
+
+def test_a_leader_that_was_stopped_writes_nothing_after_it_woke(two: Pair) -> None:
+    for _ in range(OVERLAPS):
+        two.overlap()
+    said = verdict(two.plane, two.namespace)
+    assert (said.duplicates, said.late) == ([], [])
+    assert said.effects == 2 * two.models  # a run and its Job of each model
+    assert two.models == 2 * MODELS * OVERLAPS
+
+
+def test_a_leader_that_is_told_to_end_hands_over_at_once(two: Pair) -> None:
+    first = two.leader()
+    other = next(operator for user, operator in two.operators.items() if user != first)
+    until(other.stands_by)
+    assert holder(two)
+    assert two.operators[first].end(signal.SIGTERM) == 0
+    ended = time.monotonic()
+    until(other.leads)
+    assert time.monotonic() - ended < LEASE_SECONDS
+    assert verdict(two.plane, two.namespace).refused <= 2
+
+
+def test_who_stands_by_ends_in_good_order_without_having_led(two: Pair) -> None:
+    first = two.leader()
+    other = next(user for user in two.operators if user != first)
+    until(two.operators[other].stands_by)
+    assert two.operators[other].end(signal.SIGTERM) == 0
+    assert two.plane.writes(two.namespace, other) == []
