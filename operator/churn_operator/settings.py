@@ -23,6 +23,8 @@ class Settings(BaseModel):
     """Folder in the object store for model files: s3://…."""
     storage_secret: str = "churn-storage"  # noqa: S105 - a Secret's name, no secret
     """Secret in each model's namespace with the object store's credentials."""
+    collector_url: str = ""
+    """Where predictors send what they were asked and what they answered; empty: nothing is logged."""
     image_pull_policy: str = "IfNotPresent"
     workers: int = Field(default=8, ge=1, le=64)
     """Objects reconciled at the same time."""

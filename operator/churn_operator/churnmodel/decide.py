@@ -151,6 +151,7 @@ def _version(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVersi
         registry_version=result.registry_version,
         image=world.settings.predictor_image,
         fetch_image=world.settings.jobs_image,
+        log_url=world.settings.collector_url or None,
         golden=result.golden,
         metric=f"{resolved.task.training.metric}={run.status.metric}",
     )

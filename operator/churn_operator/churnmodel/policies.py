@@ -68,7 +68,7 @@ def drift_detected(world: ChurnModelWorld) -> Wish | None:
         return None
     check = monitor.status.checks[0]
     columns = tuple(column for column in monitor.status.columns if column.drifted)
-    names = ", ".join(column.name for column in columns)
+    names = ", ".join(column.name for column in columns if column.kind == "Feature")
     return Wish(
         Trigger.Drift,
         f"DriftMonitor {monitor.name}: {check.share:.0%} of the features drifted: {names}.",
