@@ -30,6 +30,10 @@ class Settings(BaseModel):
     """Objects reconciled at the same time."""
     probe_seconds: float = Field(default=5.0, ge=1)
     """How often a champion is asked for a prediction."""
+    api_timeout_seconds: float = Field(default=15.0, gt=0)
+    """How long an answer of the API server is waited for."""
+    tracking_timeout_seconds: float = Field(default=5.0, gt=0)
+    """How long an answer of MLflow is waited for. Serving never waits for it."""
     cluster: str = ""
     """Tells this cluster's registered models from another's; read from the cluster where empty."""
     lease: str = Field(default="", pattern=r"^([^/]+/[^/]+)?$")

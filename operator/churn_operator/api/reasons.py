@@ -19,6 +19,8 @@ class Reason(StrEnum):
     """The cluster has no InferenceService kind: install KServe 0.20 or newer."""
     ChildConflict = "ChildConflict"
     """An object of a name the operator needs exists and belongs to somebody else."""
+    WebhookUnavailable = "WebhookUnavailable"
+    """A webhook that the API server has to ask before it takes an object, such as KServe's, does not answer."""
     Refused = "Refused"
     """The API server refused an object the operator wrote."""
 

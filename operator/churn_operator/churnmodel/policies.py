@@ -111,7 +111,7 @@ def run_in_flight(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violatio
 def tracking_away(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
     if world.tracking_problem is None:
         return None
-    return Violation(Reason.TrackingUnavailable, f"MLflow does not answer: {world.tracking_problem}.")
+    return Violation(Reason.TrackingUnavailable, f"{world.tracking_problem}.")
 
 
 def cooling_down(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:
