@@ -90,7 +90,7 @@ class Reply:
     def passes(self) -> bool:
         """An error that waiting helps against, and that is not worth telling.
 
-        409 says that somebody was faster. What is left of 4xx is a rule that stays, and so is one sort of 500: see TOLD.
+        409 says that somebody was faster. What is left of 4xx is a rule that stays, and so is a sort of 500: see TOLD.
         """
         return (self.status in {401, 408, 409, 429} or self.status >= 500) and TOLD not in self.message
 
