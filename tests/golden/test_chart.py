@@ -12,6 +12,7 @@ import pytest
 import yaml
 from support.helm import CHART, FULL, SMALLEST, helm, render
 
+from churn_operator.collector.settings import Settings as CollectorSettings
 from churn_operator.settings import Settings
 
 HERE = Path(__file__).parent
@@ -76,8 +77,7 @@ def test_with_namespaces_named_what_is_cluster_wide_only_reads_the_list_of_kinds
 
 def test_every_setting_of_the_operator_is_said_by_the_chart() -> None:
     """All but its ports, which nobody outside the pod chooses."""
-    (deployment,) = objects("Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container = containers()["operator"]
     said = {entry["name"]: entry["value"] for entry in container["env"]}
     ports = {f"CHURN_{name.upper()}_PORT": str(port["containerPort"]) for name, port in _ports(container).items()}
     assert set(said) | set(ports) == {f"CHURN_{name.upper()}" for name in Settings.model_fields}
@@ -86,6 +86,34 @@ def test_every_setting_of_the_operator_is_said_by_the_chart() -> None:
     assert (settings.workers, settings.probe_seconds, settings.log_format) == (16, 2.5, "json")
     assert (settings.lease, settings.lease_seconds) == ("churn-system/churn-operator", 30)
     assert settings.namespaces == ("marketing", "sales")
+
+
+def containers() -> dict[str, dict[str, Any]]:
+    pods = [deployment["spec"]["template"]["spec"] for deployment in objects("Deployment")]
+    return {container["name"]: container for pod in pods for container in pod["containers"]}
+
+
+def test_what_the_chart_says_to_the_collector_is_understood() -> None:
+    environment = {
+        entry["name"]: entry.get("value", "a word from a Secret") for entry in containers()["collector"]["env"]
+    }
+    settings = CollectorSettings.from_environment(environment)
+    assert {f"CHURN_COLLECTOR_{name.upper()}" for name in settings.model_fields_set} == set(environment)
+    assert (settings.retention_days, settings.buffer_bytes) == (30, 1 << 30)
+    assert settings.flush_seconds < settings.settle_seconds
+    assert _ports(containers()["collector"])["http"]["containerPort"] == settings.port
+
+
+def test_no_service_and_no_budget_of_one_deployment_means_the_pods_of_another() -> None:
+    pods = {obj["metadata"]["name"]: obj["spec"]["template"]["metadata"]["labels"] for obj in objects("Deployment")}
+    for obj in (*objects("Deployment"), *objects("Service"), *objects("PodDisruptionBudget")):
+        selector = obj["spec"]["selector"]
+        wanted = selector.get("matchLabels", selector).items()
+        assert len([name for name, labels in pods.items() if wanted <= labels.items()]) == 1, obj["metadata"]["name"]
+
+
+def test_without_the_collector_nothing_of_it_is_there() -> None:
+    assert "collector" not in render(SMALLEST, "--set=crds.install=false", "--set=collector.enabled=false")
 
 
 def _ports(container: dict[str, Any]) -> dict[str, Any]:
@@ -98,6 +126,7 @@ def test_every_value_is_read_by_a_template() -> None:
         "images.operator",
         "images.jobs",
         "images.predictor",
+        "images.collector",
     }
     for path in _leaves(yaml.safe_load(FULL.read_text())):
         assert any(f"{path}.".startswith(f"{known}.") for known in read), path
@@ -120,6 +149,7 @@ WRONG_VALUES = {
     "with a namespace of no name": ("watchNamespaces={Marketing}", "at '/watchNamespaces/0'"),
     "with no worker": ("workers=0", "at '/workers'"),
     "with a log in prose": ("logs.format=prose", "at '/logs/format'"),
+    "with a retention of no day": ("collector.retentionDays=0", "at '/collector/retentionDays'"),
     "with a limit that is none": ("resources.limits.memory=much", "at '/resources/limits/memory'"),
 }
 

@@ -118,10 +118,12 @@ def test_with_namespaces_named_the_operator_may_nothing_elsewhere(bare: ControlP
     assert [what for what in namespaced if can(bare, narrow, what, "default")] == []
 
 
-def test_the_operators_pod_is_a_restricted_one(release: ControlPlane) -> None:
+@pytest.mark.parametrize("name", ["churn-operator", "churn-operator-collector"])
+def test_each_pod_is_a_restricted_one(release: ControlPlane, name: str) -> None:
     manifests = yaml.safe_load_all(render(SMALLEST, "--set=crds.install=false"))
-    template = next(obj["spec"]["template"] for obj in manifests if obj["kind"] == "Deployment")
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "operator"}, "spec": template["spec"]}
+    deployments = {obj["metadata"]["name"]: obj for obj in manifests if obj["kind"] == "Deployment"}
+    spec = deployments[name]["spec"]["template"]["spec"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
     release.kubectl("-n", "churn-system", "create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
 
 

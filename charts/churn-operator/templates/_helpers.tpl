@@ -18,3 +18,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "churn-operator.image" -}}
 {{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end }}
+
+{{- /* The collector's pods are none of the operator's: they have a name of their own. */ -}}
+{{- define "churn-operator.collector.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-collector
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "churn-operator.collector.labels" -}}
+{{ include "churn-operator.collector.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}

@@ -101,7 +101,10 @@ def as_number(value: object) -> float:
         case None:
             return math.nan
         case bool() | int() | float():
-            number = float(value)
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
         case str():
             number = float(value) if as_category(value) != MISSING else math.nan
         case _:

@@ -66,6 +66,11 @@ def test_a_row_may_name_its_customer_and_is_scored_without() -> None:
             "instances[1].tenure: must be a number between -3.4e38 and 3.4e38, got 1e+39",
             id="too large",
         ),
+        pytest.param(
+            {"tenure": 10**400},
+            f"instances[1].tenure: must be a number between -3.4e38 and 3.4e38, got 1{'0' * 78}…",
+            id="more than any float",
+        ),
         pytest.param({"plan": 3}, "instances[1].plan: must be text, got 3", id="a number for text"),
         pytest.param({"plan": True}, "instances[1].plan: must be text, got true", id="a boolean for text"),
         pytest.param(

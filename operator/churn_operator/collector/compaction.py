@@ -1,0 +1,137 @@
+"""In the object store: halves become rows of the log, small files become large ones, old ones go."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Any
+
+from churn_operator.api.inference_log import PENDING, Partition, day_folder
+from churn_operator.api.inference_log import root as log_root
+from churn_operator.collector import metrics, plans, tables
+from churn_operator.collector.clock import StoreClock
+from churn_operator.collector.halves import join, micros
+from churn_operator.collector.settings import Settings
+from churn_operator.storage.files import Gone, Listed, Store
+from churn_operator.storage.files import join as join_uri
+
+log = logging.getLogger(__name__)
+
+
+class Overtaken(Exception):
+    """Another replica has done this work, or is about to: look again."""
+
+
+class Compactor:
+    """Rounds of joining, and sweeps. Every replica does both, and none knows of another."""
+
+    def __init__(self, store: Store, clock: StoreClock, settings: Settings, mark: Callable[[], None]) -> None:
+        self._store = store
+        self._root = log_root(settings.storage_uri)
+        self._clock = clock
+        self._settle = timedelta(seconds=settings.settle_seconds)
+        self._patience = timedelta(seconds=settings.orphan_seconds)
+        self._retention = timedelta(days=settings.retention_days)
+        self._mark = mark
+        """Says that there is progress: a round may take long."""
+
+    async def join(self) -> bool:
+        """Join what has settled, version by version; whether there was any.
+
+        Raises:
+            JobError: the object store refuses, or is away.
+        """
+        listing = await asyncio.to_thread(self._store.list, join_uri(self._root, PENDING))
+        self._clock.hear(listing.at)
+        metrics.PENDING_FILES.set(len(listing.files))
+        versions = list(plans.by_partition(self._root, listing.files).items())
+        random.shuffle(versions)  # two replicas that begin together need not go on together
+        worked = False
+        for partition, files in versions:
+            self._mark()
+            inputs = plans.to_join(files, listing.at, self._settle, self._patience)
+            if inputs:
+                worked |= await self._work("join", self._join, partition, inputs, listing.at)
+        return worked
+
+    async def sweep(self) -> bool:
+        """Delete the days that are over the retention, and make few files of days that are over; False, always.
+
+        Raises:
+            JobError: the object store refuses, or is away.
+        """
+        listing = await asyncio.to_thread(self._store.list, self._root)
+        now = min(listing.at, datetime.now(UTC))  # a day is over when both clocks say so: deleting cannot be undone
+        expired = plans.to_delete(self._root, listing.files, now, self._retention)
+        await asyncio.to_thread(self._store.delete, [file.uri for file in expired])
+        metrics.DELETED.inc(len(expired))
+        if expired:
+            log.info("deleted what is over the retention", extra={"fields": {"files": len(expired)}})
+        gone = set(expired)
+        days = plans.by_day(self._root, (file for file in listing.files if file not in gone))
+        for (partition, day), files in days.items():
+            self._mark()
+            if day < (now - timedelta(days=1)).date() and (inputs := plans.to_merge(files, over=True)):
+                await self._work("merge", self._merge, day_folder(self._root, partition, day), inputs)
+        return False
+
+    async def _work(self, name: str, work: Callable[..., None], *arguments: Any) -> bool:
+        try:
+            await asyncio.to_thread(work, *arguments)
+        except Overtaken:
+            metrics.COMPACTIONS.labels(name, "Overtaken").inc()
+            return False
+        metrics.COMPACTIONS.labels(name, "Done").inc()
+        return True
+
+    def _join(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> None:
+        """In a thread. First all that was in the inputs is written elsewhere, then they are deleted."""
+        halves = [half for table in self._read(inputs, tables.halves_of) for half in table]
+        joined = join(halves, micros(now - self._patience))
+        folders = set()
+        for number, part in enumerate(tables.log_parts(joined.pairs)):
+            folder = day_folder(self._root, partition, part.day)
+            self._store.write(join_uri(folder, plans.rows_name(number, inputs)), tables.to_parquet(part.table))
+            metrics.ROWS.inc(part.table.num_rows)
+            folders.add(folder)
+        if joined.waiting:
+            name = plans.waiting_name(min(half.since for half in joined.waiting), inputs)
+            uri = join_uri(self._root, PENDING, partition.path, name)
+            self._store.write(uri, tables.to_parquet(tables.halves_table(joined.waiting)))
+        self._store.delete([file.uri for file in inputs])
+        for half in joined.orphans:
+            metrics.DROPPED.labels("NoResponse" if half.role == "request" else "NoRequest").inc()
+        for folder in sorted(folders):
+            if merge := plans.to_merge(self._store.list(folder).files, over=False):
+                self._merge(folder, merge)
+
+    def _merge(self, folder: str, inputs: Sequence[Listed]) -> None:
+        """In a thread: many files of a day become one."""
+        found = self._read(inputs, lambda table: table)
+        if found:
+            table = tables.merged(found)
+            self._store.write(join_uri(folder, plans.rows_name(0, inputs)), tables.to_parquet(table))
+        self._store.delete([file.uri for file in inputs])
+
+    def _read(self, inputs: Sequence[Listed], understand: Callable[[Any], Any]) -> list[Any]:
+        """What the files hold; one that nobody can read is put aside.
+
+        Raises:
+            Overtaken: one of them is gone.
+        """
+        found = []
+        for file in inputs:
+            try:
+                data = self._store.read(file.uri)
+            except Gone as error:
+                raise Overtaken(file.uri) from error
+            try:
+                found.append(understand(tables.from_parquet(data)))
+            except ValueError as error:
+                aside = join_uri(self._root, plans.DAMAGED, PurePosixPath(file.uri).name)
+                log.warning("damaged file", extra={"fields": {"uri": file.uri, "now": aside, "error": str(error)}})
+                self._store.write(aside, data)
+                metrics.DROPPED.labels("Damaged").inc()
+        return found

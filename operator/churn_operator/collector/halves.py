@@ -1,0 +1,127 @@
+"""Halves of predictions: how they are written down, and which belong together. Pure.
+
+A half goes through the disk buffer and `pending/` as it is; only two that belong together become rows of the log.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from churn_operator.api.inference_log import Partition
+from churn_operator.collector.event import Event
+from churn_operator.collector.rows import Answer, Column, Row
+
+
+class Half(NamedTuple):
+    """A request or a response, with nothing in it that must not be kept. Times are microseconds since 1970."""
+
+    role: str
+    """`request` or `response`."""
+    call: str
+    """What a request and its response have in common, and with them all others of the same id."""
+    key: str
+    """Its own: two with the same key are one that arrived twice."""
+    stamp: int
+    """When, by the agent's clock: what comes first."""
+    time: int
+    """The same, or by the store's clock where the agent's cannot be right: what is logged."""
+    kind: str
+    columns: str
+    """A request's columns, as JSON; they are the same for all of a version."""
+    body: str
+    """Its rows or answers, as JSON."""
+    size: int
+    """How many these are."""
+    since: int = 0
+    """When it was first seen in the object store; 0 until then."""
+
+
+class Joined(NamedTuple):
+    """What became of halves; each is in one of the lists."""
+
+    pairs: list[tuple[Half, Half]]
+    """Request and response."""
+    waiting: list[Half]
+    """The other half may still come."""
+    orphans: list[Half]
+    """It will not."""
+
+
+def request_half(event: Event, body: bytes, columns: Sequence[Column], rows: Sequence[Row], time: datetime) -> Half:
+    return _half(event, body, json.dumps(columns), rows, time)
+
+
+def response_half(event: Event, body: bytes, answers: Sequence[Answer], time: datetime) -> Half:
+    return _half(event, body, "", answers, time)
+
+
+def _half(event: Event, body: bytes, columns: str, content: Sequence[Any], time: datetime) -> Half:
+    return Half(
+        role=event.role,
+        call=event.call,
+        key=event.key(body),
+        stamp=micros(event.time),
+        time=micros(time),
+        kind=event.kind,
+        columns=columns,
+        body=json.dumps(content, ensure_ascii=False, separators=(",", ":")),
+        size=len(content),
+    )
+
+
+def micros(time: datetime) -> int:
+    return round(time.timestamp() * 1_000_000)
+
+
+def encode(partition: Partition, half: Half) -> bytes:
+    """A record of the disk buffer."""
+    return json.dumps([*partition, *half], ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def decode(record: bytes) -> tuple[Partition, Half]:
+    """What `encode` was given.
+
+    Raises:
+        ValueError: it is no such record.
+    """
+    try:
+        fields = json.loads(record)
+        return Partition(*fields[:3]), Half(*fields[3:])
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"no record of the buffer: {error}") from None
+
+
+def join(halves: Iterable[Half], expired: int) -> Joined:
+    """Pairs requests with responses by the rule of `api.inference_log`; what waits since before `expired` is alone."""
+    calls: dict[str, dict[str, Half]] = defaultdict(dict)
+    for half in halves:
+        same = calls[half.call].setdefault(half.key, half)
+        if half.since < same.since:
+            calls[half.call][half.key] = half
+    joined = Joined([], [], [])
+    for call in calls.values():
+        pairs, alone = _pair(list(call.values()))
+        joined.pairs.extend(pairs)
+        for half in alone:
+            (joined.orphans if half.since < expired else joined.waiting).append(half)
+    return joined
+
+
+def _pair(call: list[Half]) -> tuple[list[tuple[Half, Half]], list[Half]]:
+    """The pairs among the halves of one id, and what is left."""
+    requests = sorted((half for half in call if half.role == "request"), key=attrgetter("stamp", "key"))
+    responses = sorted((half for half in call if half.role == "response"), key=attrgetter("stamp", "key"))
+    if len(requests) == len(responses) == 1 and requests[0].size == responses[0].size:
+        return [(requests[0], responses[0])], []
+    pairs, alone = [], []
+    for response in responses:
+        before = [half for half in requests if half.stamp <= response.stamp and half.size == response.size]
+        if before:
+            pairs.append((before[-1], response))
+            requests.remove(before[-1])
+        else:
+            alone.append(response)
+    return pairs, [*requests, *alone]

@@ -1,0 +1,102 @@
+"""Parquet, in memory: halves that wait, and rows of the log. Pure."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from churn_operator.api.inference_log import COLUMNS
+from churn_operator.collector.halves import Half
+
+_TYPES = {
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
+}
+_LOG = [pa.field(name, _TYPES[kind], nullable=name == "id") for name, kind in COLUMNS.items()]
+_HALVES = pa.schema(
+    [
+        pa.field(name, pa.int64() if name in ("stamp", "time", "size", "since") else pa.string(), nullable=False)
+        for name in Half._fields
+    ]
+)
+_SECOND = 1_000_000
+
+
+class Part(NamedTuple):
+    """Rows that lie together in one file."""
+
+    day: date
+    table: Any
+
+
+def to_parquet(table: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
+
+
+def from_parquet(data: bytes) -> Any:
+    """The table.
+
+    Raises:
+        ValueError: it is none; pyarrow's own errors are of that kind.
+    """
+    return pq.read_table(pa.BufferReader(data), use_threads=False)
+
+
+def halves_table(halves: Sequence[Half]) -> Any:
+    columns = zip(*halves, strict=True)
+    return pa.table(
+        [pa.array(list(values), field.type) for values, field in zip(columns, _HALVES, strict=True)], _HALVES
+    )
+
+
+def halves_of(table: Any) -> Iterable[Half]:
+    """The halves of a table.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if not table.schema.equals(_HALVES):
+        raise ValueError("the columns are not those of halves")
+    return (Half(*values) for values in zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def log_parts(pairs: Iterable[tuple[Half, Half]]) -> list[Part]:
+    """The rows that pairs of request and response make, by day and by columns."""
+    parts: dict[tuple[date, str], list[tuple[Half, Half]]] = defaultdict(list)
+    for request, response in pairs:
+        parts[datetime.fromtimestamp(request.time // _SECOND, UTC).date(), request.columns].append((request, response))
+    return [Part(day, _rows(columns, parts[day, columns])) for day, columns in sorted(parts)]
+
+
+def _rows(columns: str, pairs: Iterable[tuple[Half, Half]]) -> Any:
+    fields = [*_LOG, *(pa.field(name, _TYPES[kind]) for name, kind in json.loads(columns))]
+    rows = [
+        (request.key, position, request.time, request.kind, name, probability, churn, *values)
+        for request, response in sorted(pairs)
+        for position, ((name, values), (probability, churn)) in enumerate(
+            zip(json.loads(request.body), json.loads(response.body), strict=True)
+        )
+    ]
+    values = list(zip(*rows, strict=True))
+    return pa.table(
+        [pa.array(list(column), field.type) for column, field in zip(values, fields, strict=True)], pa.schema(fields)
+    )
+
+
+def merged(tables: Sequence[Any]) -> Any:
+    """The rows of all tables in the order of time, each once; a column that a table lacks is null in its rows."""
+    table = pa.concat_tables(tables, promote_options="default")
+    numbered = table.append_column("position", pa.array(range(table.num_rows), pa.int64()))
+    first = numbered.group_by(["event_id", "row"], use_threads=False).aggregate([("position", "min")])
+    kept = table.take(first["position_min"])
+    return kept.sort_by([("time", "ascending"), ("event_id", "ascending"), ("row", "ascending")])

@@ -1,0 +1,123 @@
+"""Which files become which, and when they go."""
+
+from datetime import date, timedelta
+
+from unit.collector.making import NOW, half, listed
+
+from churn_operator.api.inference_log import Partition, day_folder
+from churn_operator.collector import plans
+from churn_operator.collector.halves import micros
+from churn_operator.storage.files import Listed
+
+ROOT = "s3://churn/models/inference-log"
+TELCO = Partition("team-a", "telco", "v7")
+SETTLE, PATIENCE = timedelta(seconds=20), timedelta(minutes=15)
+
+
+def new(key: str, age: float, size: int = 100) -> Listed:
+    return listed(plans.new_name([key]), size, NOW - timedelta(seconds=age))
+
+
+def waiting(since_age: float, number: int = 0) -> Listed:
+    name = plans.waiting_name(micros(NOW - timedelta(seconds=since_age)), [listed(f"{number}")])
+    return listed(name, modified=NOW)
+
+
+def chosen(*files: Listed) -> list[Listed]:
+    return plans.to_join(files, NOW, SETTLE, PATIENCE)
+
+
+def test_new_halves_settle_before_they_are_joined() -> None:
+    assert chosen(new("a", 19)) == []
+    assert chosen(new("a", 19), new("b", 21)) == [new("b", 21)]
+
+
+def test_what_waits_is_joined_with_what_is_new() -> None:
+    assert chosen(new("b", 21), waiting(60)) == [waiting(60), new("b", 21)]
+
+
+def test_what_waits_alone_is_left_alone() -> None:
+    assert chosen(waiting(60), waiting(61)) == []
+
+
+def test_what_has_waited_long_enough_is_looked_at_again() -> None:
+    assert chosen(waiting(901)) == [waiting(901)]
+
+
+def test_many_files_of_what_waits_become_one() -> None:
+    files = [waiting(60, number) for number in range(plans.FEW)]
+    assert sorted(chosen(*files)) == sorted(files)
+
+
+def test_no_more_is_taken_at_once_than_memory_holds() -> None:
+    files = [new(str(age), age, plans.BATCH_BYTES // 5) for age in range(30, 20, -1)]
+    assert chosen(*files) == files[:2]
+
+
+def test_two_are_taken_however_large() -> None:
+    files = [new(str(age), age, plans.BATCH_BYTES) for age in (30, 29, 28)]
+    assert chosen(*files) == files[:2]
+
+
+def test_the_same_files_make_a_file_of_the_same_name() -> None:
+    one, two = listed("a"), listed("b")
+    assert plans.rows_name(0, [one, two]) == plans.rows_name(0, [two, one])
+    assert len({plans.rows_name(0, [one]), plans.rows_name(1, [one]), plans.rows_name(0, [two])}) == 3
+    assert plans.new_name([half("request", 0).key, "b"]) == plans.new_name(["b", half("request", 0).key])
+
+
+def test_halves_are_found_by_their_version() -> None:
+    mine = listed(f"pending/{TELCO.path}/new-x.parquet", folder=ROOT)
+    others = [
+        listed(f"pending/{name}", folder=ROOT) for name in ("x.parquet", f"{TELCO.path}/x.csv", "a/b/c/d.parquet")
+    ]
+    assert plans.by_partition(ROOT, [mine, *others]) == {TELCO: [mine]}
+
+
+def day_file(day: date, name: str = "x.parquet", size: int = 100) -> Listed:
+    return Listed(f"{day_folder(ROOT, TELCO, day)}/{name}", size, NOW)
+
+
+def test_files_of_the_log_are_found_by_their_day() -> None:
+    day = date(2026, 11, 21)
+    files = [day_file(day), day_file(day, "y.parquet"), listed("pending/x", folder=ROOT)]
+    assert plans.by_day(ROOT, files) == {(TELCO, day): files[:2]}
+
+
+def test_many_small_files_of_about_one_size_become_one() -> None:
+    small = [listed(f"{number}.parquet", 100) for number in range(plans.FEW)]
+    assert plans.to_merge(small[1:], over=False) == []
+    assert plans.to_merge([*small[1:], listed("large.parquet", 10_000)], over=False) == []
+    assert plans.to_merge([*small, listed("large.parquet", 10_000)], over=False) == small
+
+
+def test_a_day_that_is_over_keeps_few_files() -> None:
+    files = [listed("a.parquet", 100), listed("b.parquet", 10_000)]
+    assert plans.to_merge(files, over=True) == files
+    assert plans.to_merge(files[:1], over=True) == []
+
+
+def test_a_large_file_is_left_as_it_is() -> None:
+    large = [listed(f"{number}.parquet", plans.BATCH_BYTES) for number in range(20)]
+    assert plans.to_merge(large, over=True) == plans.to_merge(large, over=False) == []
+
+
+def test_merging_comes_to_an_end() -> None:
+    sizes = [100] * 1000
+    for _ in range(1000):
+        files = [listed(f"{number:04d}.parquet", size) for number, size in enumerate(sizes)]
+        inputs = plans.to_merge(files, over=False)
+        if not inputs:
+            break
+        sizes = [file.size for file in files if file not in inputs] + [sum(file.size for file in inputs)]
+    assert len(sizes) < 5 * plans.FEW
+    assert sum(sizes) == 100_000
+
+
+def test_a_day_goes_when_its_retention_is_over() -> None:
+    kept, gone = day_file(NOW.date() - timedelta(days=30)), day_file(NOW.date() - timedelta(days=31))
+    halves = listed(f"pending/{TELCO.path}/new-x.parquet", folder=ROOT, modified=NOW - timedelta(days=99))
+    damaged = listed("damaged/x.parquet", folder=ROOT, modified=NOW - timedelta(days=99))
+    strange = listed("x.parquet", folder=ROOT, modified=NOW - timedelta(days=99))
+    files = [kept, gone, halves, damaged, strange]
+    assert plans.to_delete(ROOT, files, NOW, timedelta(days=30)) == [gone, damaged]

@@ -1,0 +1,71 @@
+"""Halves and rows as Parquet."""
+
+import json
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pytest
+from unit.collector.making import NOW, half
+
+from churn_operator.api.inference_log import COLUMNS
+from churn_operator.collector import tables
+from churn_operator.collector.halves import micros
+
+
+def test_halves_come_back_as_they_were() -> None:
+    halves = [half("request", 0, since=5), half("response", 1)]
+    found = tables.halves_of(tables.from_parquet(tables.to_parquet(tables.halves_table(halves))))
+    assert list(found) == halves
+
+
+def test_another_table_holds_no_halves() -> None:
+    with pytest.raises(ValueError, match="columns"):
+        tables.halves_of(pa.table({"a": [1]}))
+
+
+def test_what_is_no_parquet_is_told() -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        tables.from_parquet(b"PAR1 and no more")
+
+
+def test_a_pair_becomes_a_row_for_each_of_its_rows() -> None:
+    (part,) = tables.log_parts([(half("request", 0, "r", size=2), half("response", 1, "s", size=2))])
+    assert part.day == date(2026, 11, 21)
+    assert [str(field.type) for field in part.table.schema][: len(COLUMNS)] == list(COLUMNS.values())
+    first, second = part.table.to_pylist()
+    assert first == {
+        "event_id": "r",
+        "row": 0,
+        "time": NOW,
+        "kind": "Client",
+        "id": "ada",
+        "probability": 0.7,
+        "churn": True,
+        "feature.tenure": 12.0,
+        "feature.plan": "basic",
+    }
+    assert second == first | {"row": 1}
+
+
+def test_each_day_and_each_set_of_columns_has_a_file_of_its_own() -> None:
+    late = half("request", 0, "late")._replace(time=micros(datetime(2026, 11, 22, tzinfo=UTC)))
+    narrow = half("request", 0, "narrow")._replace(
+        columns=json.dumps([["feature.plan", "string"]]), body='[[null,["basic"]]]'
+    )
+    parts = tables.log_parts([(one, half("response", 1)) for one in (half("request", 0), late, narrow)])
+    assert [(part.day.day, part.table.num_columns) for part in parts] == [(21, 8), (21, 9), (22, 9)]
+
+
+def test_merging_keeps_each_row_once_and_every_column() -> None:
+    one, two = half("request", 0, "b"), half("request", -5, "a")
+    narrow = half("request", -9, "c")._replace(
+        columns=json.dumps([["feature.plan", "string"]]), body='[[null,["basic"]]]'
+    )
+    found = [
+        part.table
+        for pairs in ([one], [two, one], [narrow])
+        for part in tables.log_parts([(request, half("response", 1)) for request in pairs])
+    ]
+    rows = tables.merged(found).to_pylist()
+    assert [row["event_id"] for row in rows] == ["c", "a", "b"]
+    assert [row["feature.tenure"] for row in rows] == [None, 12.0, 12.0]
