@@ -10,15 +10,20 @@ export PATH := $(BIN):$(PATH)
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
+hooks: setup ## let git run the quick checks before each commit
+	@hack/tool pre-commit install
+
 setup: ## everything that is built or installed once: Python packages, and the cluster's programs
 	@hack/setup
 	@$(CLUSTER_) tools
 
-lint: setup ## style, types, layers, shell scripts, chart
+lint: setup ## style, types, layers, shell scripts, workflows, secrets in any commit, chart
 	@ruff check . && ruff format --check .
 	@mypy
 	@lint-imports
 	@grep -rlE '^#!.*bash|shellcheck shell=' hack .ci | xargs shellcheck -x
+	@hack/tool actionlint
+	@hack/tool gitleaks git --no-banner --redact --log-level warn .
 	@$$($(CLUSTER_) env | sed -n 's/^HELM=//p') lint --quiet charts/churn-operator --values charts/churn-operator/ci/values.yaml
 
 test-unit: setup ## tests of pure functions and of manifests, with the coverage that is promised
@@ -46,8 +51,11 @@ crds: setup ## the CRDs and the page of reasons, from the models
 verify: crds ## fails when a generated file is not what is committed
 	@git diff --exit-code --stat crds charts docs/reasons.md
 
-images: ## build the images, and load them into the cluster when it is up
+images: ## build the images, and load them into the cluster that is up; IMAGES=registry/folder TAG=… pushes them there
 	@hack/images/build
+
+package: setup ## the chart as an archive, in dist
+	@$$($(CLUSTER_) env | sed -n 's/^HELM=//p') package charts/churn-operator --destination dist
 
 cluster: setup ## bring up a cluster: CLUSTER=kind is in Docker and goes first where that runs, own is one node of this machine
 	@$(CLUSTER_) up
@@ -76,4 +84,4 @@ bench: setup ## measure what is promised, each figure beside its rival
 lock: ## pin the newest allowed versions of all Python packages
 	@hack/lock --upgrade
 
-.PHONY: help setup lint test test-unit test-integration test-e2e crds verify images cluster doctor cluster-down install uninstall demo demo-clean bench lock
+.PHONY: help setup lint test test-unit test-integration test-e2e crds verify images package hooks cluster doctor cluster-down install uninstall demo demo-clean bench lock

@@ -13,6 +13,9 @@ die() { say "error: $*"; exit 1; }
 # Twelve hex digits that stand for everything read from stdin.
 digest() { sha256sum | cut -c1-12; }
 
+# The virtual environment of this checkout. $CACHE/venv is that of the checkout that was set up last.
+venv() { echo "$CACHE/venv-$(cat "$REPO/requirements-dev.txt" - <<<"$PYTHON" | digest)"; }
+
 # Installs the Debian packages that are missing.
 need_packages() {
   local package missing=()

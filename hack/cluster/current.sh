@@ -17,33 +17,5 @@ up() {
 
 down() { die "CLUSTER=current is a cluster that was not made here, and is not taken down from here"; }
 
-# A cluster elsewhere pulls its images: they are pushed to where IMAGES says.
-load() { # image…
-  local image
-  if [[ $IMAGES == localhost/* ]]; then
-    say "IMAGES=$IMAGES is no registry: the cluster must have the images already"
-    return
-  fi
-  versitygw_image
-  for image in "$@" localhost/churn-operator/versitygw:dev; do push "$image"; done
-}
-
-versitygw_image() {
-  if docker_runs; then
-    docker load --quiet --input "$TOOLS/images/versitygw.tar" >/dev/null
-  else
-    buildah_ pull --quiet "docker-archive:$TOOLS/images/versitygw.tar" >/dev/null
-  fi
-}
-
-push() { # image
-  local name=${1##*/}
-  local there=$IMAGES/${name%:*}:${TAG:-dev}
-  if docker_runs; then
-    docker tag "$1" "$there"
-    docker push --quiet "$there" >/dev/null
-  else
-    buildah_ push --quiet "$1" "docker://$there"
-  fi
-  say "pushed $there"
-}
+# hack/images/build pushes to IMAGES, where there is a registry.
+load() { say "CLUSTER=current with IMAGES=$IMAGES: the cluster must have the images already, $* and versitygw"; }

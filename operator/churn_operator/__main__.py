@@ -72,7 +72,7 @@ async def run(settings: Settings) -> None:
     """Run until a signal, or until something that cannot be repaired from inside: then the kubelet starts anew."""
     stop = asyncio.Event()
     _on_signals(stop)
-    async with _neighbours() as (api, neighbours):
+    async with _neighbours(settings) as (api, neighbours):
         known = await _with_cluster(settings, api)
         identity = os.environ.get("HOSTNAME", MANAGER)
         lease = Lease(api, known.lease, identity, known.lease_seconds) if known.lease else None
@@ -144,12 +144,13 @@ async def _end(*tasks: "asyncio.Task[Any]") -> None:
 
 
 @asynccontextmanager
-async def _neighbours() -> AsyncIterator[tuple[ApiClient, Neighbours]]:
+async def _neighbours(settings: Settings) -> AsyncIterator[tuple[ApiClient, Neighbours]]:
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
     api = await ApiClient.connect(None if in_cluster else os.environ.get("KUBECONFIG", "~/.kube/config"))
+    api.timeout = settings.api_timeout_seconds
     try:
         async with aiohttp.ClientSession() as session:
-            yield api, Neighbours(api, Tracking(session), Prober(session))
+            yield api, Neighbours(api, Tracking(session, settings.tracking_timeout_seconds), Prober(session))
     finally:
         await api.close()
 

@@ -23,11 +23,17 @@ class Settings(BaseModel):
     """Folder in the object store for model files: s3://…."""
     storage_secret: str = "churn-storage"  # noqa: S105 - a Secret's name, no secret
     """Secret in each model's namespace with the object store's credentials."""
+    collector_url: str = ""
+    """Where predictors send what they were asked and what they answered; empty: nothing is logged."""
     image_pull_policy: str = "IfNotPresent"
     workers: int = Field(default=8, ge=1, le=64)
     """Objects reconciled at the same time."""
     probe_seconds: float = Field(default=5.0, ge=1)
     """How often a champion is asked for a prediction."""
+    api_timeout_seconds: float = Field(default=15.0, gt=0)
+    """How long an answer of the API server is waited for."""
+    tracking_timeout_seconds: float = Field(default=5.0, gt=0)
+    """How long an answer of MLflow is waited for. Serving never waits for it."""
     cluster: str = ""
     """Tells this cluster's registered models from another's; read from the cluster where empty."""
     lease: str = Field(default="", pattern=r"^([^/]+/[^/]+)?$")

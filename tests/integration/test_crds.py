@@ -33,6 +33,14 @@ ACCEPTED = [
             "data": DATA,
             "monitoring": MONITORING | {"schedule": "*/15 8-18 1,15 * MON-FRI"},
         },
+        "monitored by its predictions": {
+            "data": DATA,
+            "monitoring": {"current": {"predictions": {"window": "999d", "minRows": 50}}},
+        },
+        "monitored as usual": {"data": DATA, "monitoring": {}},
+        "with personal data": {
+            "data": DATA | {"idColumn": "id", "pii": [{"column": "email"}, {"column": "id", "action": "Hash"}]}
+        },
         "with a schedule of its own": {"data": DATA, "monitoring": MONITORING | {"schedule": "@every 10s"}},
     }.items()
 ] + [
@@ -112,7 +120,10 @@ STATUSES: list[Any] = [
                 "observed_generation": 1,
                 "phase": "Ready",
                 "conditions": kinds.make_drift_status().conditions,
-                "versions": [kinds.make_version(2), kinds.make_version(1, VersionState.Retired)],
+                "versions": [
+                    kinds.make_version(2, log_url="http://collector"),
+                    kinds.make_version(1, VersionState.Retired),
+                ],
                 "traffic": [{"version": "v2", "percent": 100}],
                 "last_run": 2,
                 "data": {"revision": "etag:1", "since": kinds.EARLIER, "probed_at": kinds.EARLIER, "problem": "none"},
@@ -159,6 +170,15 @@ STATUSES: list[Any] = [
             next_check_at=kinds.EARLIER,
             problem="none",
             links={"report": "http://m/r"},
+            checks=[
+                {
+                    "window": kinds.make_predictions(1, kinds.EARLIER, kinds.EARLIER),
+                    "share": 0.4,
+                    "at": kinds.EARLIER,
+                }
+            ],
+            unjudged=kinds.make_predictions(2, kinds.EARLIER, kinds.EARLIER, 3),
+            columns=[{"name": "probability", "kind": "Prediction", "score": 0.2, "drifted": True}],
         ),
         id="a monitor's",
     ),

@@ -42,6 +42,18 @@ REFUSED_MODELS = {
         {"data": DATA | {"idColumn": "churn"}},
         "spec.data: .*idColumn and target must be different columns",
     ),
+    "whose target is personal": (
+        {"data": DATA | {"pii": [{"column": "churn"}]}},
+        "spec.data: .*target must not be listed in pii",
+    ),
+    "whose id must not be there": (
+        {"data": DATA | {"idColumn": "id", "pii": [{"column": "id", "action": "Fail"}]}},
+        "spec.data: .*idColumn must not be listed in pii with the action Fail",
+    ),
+    "with two fates of a column": (
+        {"data": DATA | {"pii": [{"column": "a"}, {"column": "a", "action": "Hash"}]}},
+        r"spec.data.pii\[1\]: Duplicate value",
+    ),
     "that excludes a column twice": (
         {"data": DATA | {"exclude": ["a", "a"]}},
         r"spec.data.exclude\[1\]: Duplicate value",
@@ -162,6 +174,20 @@ REFUSED = [
     pytest.param("ChurnModel", "t" * 41, {"data": DATA}, "at most 40", id="a model with a long name"),
     pytest.param("DriftMonitor", "m" * 41, MONITOR, "at most 40", id="a monitor with a long name"),
     pytest.param("DriftMonitor", "telco", MONITORING, "spec.modelRef: Required value", id="a monitor of no model"),
+    *(
+        pytest.param("DriftMonitor", "telco", MONITOR | {"current": current}, message, id=f"a monitor of {what}")
+        for what, current, message in (
+            ("nothing", {}, "spec.current: .*exactly one of source and predictions is required"),
+            (
+                "a table and predictions",
+                MONITORING["current"] | {"predictions": {}},
+                "spec.current: .*exactly one of source and predictions is required",
+            ),
+            ("thousands of days", {"predictions": {"window": "1000d"}}, "spec.current.predictions.window: .*match"),
+            ("no time", {"predictions": {"window": "0d"}}, "spec.current.predictions.window: .*should match"),
+            ("a handful", {"predictions": {"minRows": 5}}, "spec.current.predictions.minRows: .*equal to 50"),
+        )
+    ),
     pytest.param(
         "DriftMonitor",
         "telco",

@@ -129,9 +129,11 @@ async def test_what_mlflow_refuses_is_told_in_its_words(client: Tracking, mlflow
     ("reply", "message"),
     [
         pytest.param(None, "does not answer", id="nobody listens"),
-        pytest.param(web.Response(text="<html>"), "does not answer", id="a web page"),
+        pytest.param(web.Response(text="<html>"), "is not MLflow", id="a web page"),
         pytest.param(web.json_response([]), "is not MLflow", id="some other JSON"),
-        pytest.param(web.json_response({}, status=502), "answered 502", id="a proxy whose server is away"),
+        pytest.param(web.json_response({"experiments": [{}]}), "is not MLflow", id="some other JSON of that name"),
+        pytest.param(web.json_response({}, status=502), "answers 502", id="a proxy whose server is away"),
+        pytest.param(web.Response(status=429, text="later"), "answers 429", id="too busy"),
     ],
 )
 async def test_what_is_no_mlflow_is_unavailable(client: Tracking, reply: web.Response | None, message: str) -> None:
@@ -147,9 +149,6 @@ async def test_what_is_no_mlflow_is_unavailable(client: Tracking, reply: web.Res
             await client.find_run(uri, "uid")
 
 
-async def test_a_server_that_is_slow_is_unavailable(
-    client: Tracking, mlflow: MlflowServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tracking, "TIMEOUT", aiohttp.ClientTimeout(total=1e-6))
+async def test_a_server_that_is_slow_is_unavailable(session: aiohttp.ClientSession, mlflow: MlflowServer) -> None:
     with pytest.raises(TrackingUnavailable, match="did not answer within"):
-        await client.find_run(mlflow.uri, "uid")
+        await Tracking(session, timeout=1e-6).find_run(mlflow.uri, "uid")

@@ -181,11 +181,17 @@ def make_window(number: int) -> Window:
     return Window(uri="s3://churn/current.parquet", revision=f"version:w{number}", rows=4000)
 
 
-def make_drift_result(window: int, share: float = 0.4, **fields: Any) -> DriftResult:
+def make_predictions(number: int, since: str, until: str, rows: int = 4000) -> Window:
+    """A window of the inference log."""
+    uri = "s3://models/inference-log/namespace=team/model=telco/version=v1"
+    return Window(uri=uri, revision=f"sha256:p{number}", rows=rows, since=since, until=until)
+
+
+def make_drift_result(window: int | Window, share: float = 0.4, **fields: Any) -> DriftResult:
     return DriftResult.model_validate(
         {
             "outcome": "Compared",
-            "window": make_window(window),
+            "window": make_window(window) if isinstance(window, int) else window,
             "share": share,
             "columns": [
                 ColumnDrift(name="tenure", score=0.4, drifted=True),

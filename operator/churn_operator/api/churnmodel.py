@@ -96,7 +96,8 @@ class ChurnModelSpec(Model):
     rollout: RolloutSpec = RolloutSpec()
     """How traffic moves."""
     monitoring: MonitoringSpec | None = None
-    """Creates and owns a DriftMonitor of the same name. Absent: none; others may be added by hand."""
+    """Creates and owns a DriftMonitor of the same name. Absent: one with every default where the inference log is on,
+    else none. Others may be added by hand."""
     retraining: RetrainingSpec = RetrainingSpec()
     """When to train again."""
     tracking: TrackingSpec = TrackingSpec()
@@ -141,6 +142,8 @@ class ServedVersion(Model):
     """The predictor that serves it; never changed in a version."""
     fetch_image: Annotated[str, Field(max_length=512)]
     """What brings its files and checks their digests."""
+    log_url: Uri | None = None
+    """Where its requests and answers are logged; absent: nowhere. Never changed in a version."""
     golden: Golden
     """A request whose answer is known."""
     metric: Word

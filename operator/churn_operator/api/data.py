@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from churn_operator.api.base import SET_LIST, Column, Digest, LocalRef, Model, Name, Revision, Uri, Word, rules
+from churn_operator.api.base import (
+    SET_LIST,
+    Column,
+    Digest,
+    LocalRef,
+    Model,
+    Name,
+    Revision,
+    Uri,
+    Word,
+    map_list,
+    rules,
+)
 
 
 class Claim(Model):
@@ -56,6 +68,16 @@ class DataSource(Model):
     AWS_REGION). Defaults to the one the chart names."""
 
 
+class PersonalData(Model):
+    """A column that tells who somebody is, and what is to become of it."""
+
+    column: Column
+    """The column's name."""
+    action: Literal["Drop", "Hash", "Fail"] = "Drop"
+    """Drop: it is never a feature, and the inference log never holds it. Hash: the log holds a keyed digest
+    (HMAC-SHA-256) instead. Fail: nothing that has this column is taken, neither a table nor a request."""
+
+
 class DataSpec(Model):
     """The table a model learns from."""
 
@@ -66,6 +88,11 @@ class DataSpec(Model):
             (
                 "!has(self.idColumn) || !(self.idColumn in self.exclude)",
                 "idColumn must not be listed in exclude: it never is a feature",
+            ),
+            ("self.pii.all(p, p.column != self.target)", "target must not be listed in pii: it is what is learned"),
+            (
+                "!has(self.idColumn) || self.pii.all(p, p.column != self.idColumn || p.action != 'Fail')",
+                "idColumn must not be listed in pii with the action Fail: every table has it",
             ),
         )
     )
@@ -80,16 +107,8 @@ class DataSpec(Model):
     """A customer's identifier: decides which rows are held out, and is never a feature."""
     exclude: Annotated[tuple[Column, ...], Field(max_length=256, json_schema_extra=SET_LIST)] = ()
     """Columns that are never features."""
-
-
-class PersonalData(Model):
-    """A column that tells who somebody is, and what the inference log is to make of it."""
-
-    column: Column
-    """The column's name."""
-    action: Literal["Drop", "Hash", "Fail"] = "Drop"
-    """Drop: the inference log never holds it. Hash: it holds a keyed digest (HMAC-SHA-256) instead. Fail: nothing that
-    has this column is taken, neither a table nor a request."""
+    pii: Annotated[tuple[PersonalData, ...], Field(max_length=64, json_schema_extra=map_list("column"))] = ()
+    """Personal data among the columns, and what becomes of each."""
 
 
 class DataRead(Model):

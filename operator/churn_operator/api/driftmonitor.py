@@ -28,11 +28,32 @@ SCHEDULE = rf"^(@(hourly|daily|weekly|monthly)|@every [1-9][0-9]{{0,5}}[smhd]|{_
 """What a schedule looks like; a regular expression of RE2."""
 
 
+WindowLength = Annotated[str, Field(max_length=8, pattern=r"^([1-9][0-9]{0,4}[sm]|[1-9][0-9]{0,3}h|[1-9][0-9]{0,2}d)$")]
+"""An `Interval` of no more than 999 days."""
+
+
+class PredictionWindow(Model):
+    """The champion's predictions of late."""
+
+    window: WindowLength = "7d"
+    """How far it reaches back from each check."""
+    min_rows: Annotated[int, Field(ge=50, le=1_000_000)] = 500
+    """Fewer predictions of clients are not judged: of few, the distances are chance."""
+
+
 class Current(Model):
     """Where the current rows are."""
 
-    source: DataSource
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("has(self.source) != has(self.predictions)", "exactly one of source and predictions is required")
+        )
+    )
+
+    source: DataSource | None = None
     """A table with the model's features; each new state of it is one window."""
+    predictions: PredictionWindow | None = None
+    """What clients asked the champion, by the inference log. Probes and golden requests are left out."""
 
 
 class Persistence(Model):
@@ -43,7 +64,7 @@ class Persistence(Model):
     breaches: Annotated[int, Field(ge=1, le=10)] = 1
     """Windows that must reach the bound before it is an alarm."""
     of: Annotated[int, Field(ge=1, le=10)] = 1
-    """How many of the last windows are looked at."""
+    """How many of the last windows are looked at: of windows of predictions, those that do not overlap."""
 
 
 class MonitoringSpec(Model):
@@ -67,7 +88,7 @@ class MonitoringSpec(Model):
         ),
     ] = "@daily"
     """Cron (five fields, UTC), @hourly, @daily, @weekly, @monthly, or @every 10m."""
-    current: Current
+    current: Current = Current(predictions=PredictionWindow())
     """The current rows."""
     tests: ColumnTests = ColumnTests()
     """How each column is judged."""
@@ -75,6 +96,8 @@ class MonitoringSpec(Model):
     """Drift is when at least this share of the features has drifted."""
     persistence: Persistence = Persistence()
     """How many windows must agree."""
+    suspend: bool = False
+    """Starts no check; what was found stands."""
 
 
 class DriftMonitorSpec(MonitoringSpec):
@@ -117,10 +140,12 @@ class DriftMonitorStatus(Model):
     """Ready (checks run) and WithinDriftLimits."""
     version: Word | None = None
     """The champion that the windows below were compared with; a promotion starts anew."""
-    checks: Annotated[tuple[Check, ...], Field(max_length=10)] = ()
-    """The last windows, newest first."""
-    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=16)] = ()
-    """The last window's features, farthest first."""
+    checks: Annotated[tuple[Check, ...], Field(max_length=11)] = ()
+    """The last windows, newest first. Of windows of predictions, none overlaps another but the first the second."""
+    unjudged: Window | None = None
+    """The window that was looked at last, should it hold too few predictions to be judged."""
+    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=17)] = ()
+    """The last window's features, farthest first, and after them its predictions."""
     share: Word | None = None
     """The last window's share of drifted features, printed."""
     last_revision: Revision | None = None

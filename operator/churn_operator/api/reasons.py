@@ -19,6 +19,8 @@ class Reason(StrEnum):
     """The cluster has no InferenceService kind: install KServe 0.20 or newer."""
     ChildConflict = "ChildConflict"
     """An object of a name the operator needs exists and belongs to somebody else."""
+    WebhookUnavailable = "WebhookUnavailable"
+    """A webhook that the API server has to ask before it takes an object, such as KServe's, does not answer."""
     Refused = "Refused"
     """The API server refused an object the operator wrote."""
 
@@ -105,6 +107,8 @@ class Reason(StrEnum):
     """A column of text has more categories than a model can use."""
     NoFeatures = "NoFeatures"
     """No column is left to learn from."""
+    DataPersonal = "DataPersonal"
+    """The table has a column of personal data that data.pii says must not be there."""
     ColumnMixed = "ColumnMixed"
     """A column holds values of a kind that no feature can be made of."""
 
@@ -117,6 +121,10 @@ class Reason(StrEnum):
     """The bound is reached in as many windows as persistence asks for."""
     NoWindow = "NoWindow"
     """No window of current rows has been compared with this champion yet."""
+    TooFewPredictions = "TooFewPredictions"
+    """The last window holds fewer predictions than are judged: whether customers changed is not known."""
+    NotLogged = "NotLogged"
+    """The champion's predictions are not logged, so that none can be compared."""
     NothingNew = "NothingNew"
     """No retraining is wanted."""
     NotMonitored = "NotMonitored"

@@ -198,11 +198,26 @@ class ColumnTests(Model):
     """A column has drifted when its distance is at least this."""
 
 
+class LoggedRows(Model):
+    """Rows of the inference log: what a version was asked by clients, and what it answered."""
+
+    uri: Uri
+    """The log's folder."""
+    since: Time
+    """From this moment on."""
+    until: Time
+    """Up to this moment, which is not in it."""
+    min_rows: Annotated[int, Field(ge=1)]
+    """Fewer are not judged."""
+
+
 class DriftTask(Model):
     """Compare a window of current rows with what the champion was trained on."""
 
     kind: Literal["Drift"] = "Drift"
     namespace: Name
+    churn_model: Name
+    """The ChurnModel."""
     monitor: Name
     uid: Annotated[str, Field(max_length=64)]
     """The DriftMonitor's UID."""
@@ -210,8 +225,10 @@ class DriftTask(Model):
     """The champion, for example v3."""
     model: ModelRef
     """Its files, which hold the reference profile."""
-    source: DataSource
-    """Where the current rows are."""
+    source: DataSource | None = None
+    """Where the current rows are; absent where they are logged predictions."""
+    predictions: LoggedRows | None = None
+    """Which logged predictions are the current rows; absent where they are in a source."""
     last_revision: Revision | None = None
     """The window that was judged last; the same again is not judged twice."""
     tests: ColumnTests
@@ -224,6 +241,9 @@ class ColumnDrift(Model):
 
     name: Column
     """The column."""
+    kind: Literal["Feature", "Prediction"] = "Feature"
+    """Feature: what a model is asked by. Prediction: what it answers, compared with its answers on held-out rows; it is
+    no part of the share."""
     score: float
     """Its distance, by the test of its kind."""
     drifted: bool
@@ -239,18 +259,22 @@ class Window(Model):
     """The state of the source that was read."""
     rows: Annotated[int, Field(ge=0)] = 0
     """How many there were."""
+    since: Time | None = None
+    """When the first of them could have come; absent for a source's."""
+    until: Time | None = None
+    """When the last of them could have come; absent for a source's."""
 
 
 class DriftResult(Model):
     """How far the window is from the reference."""
 
-    outcome: Literal["Compared", "Unchanged"]
-    """Unchanged: the window is the one judged last, nothing was computed."""
+    outcome: Literal["Compared", "Unchanged", "TooFew"]
+    """Unchanged: the window is the one judged last, nothing was computed. TooFew: it has fewer rows than are judged."""
     window: Window
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the features that drifted."""
-    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=16)] = ()
-    """The features, farthest first; no more than 16."""
+    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=17)] = ()
+    """The features, farthest first, no more than 16; after them the predictions, where these were logged."""
     features: Annotated[int, Field(ge=0)] = 0
     """How many features were compared."""
     run_id: Word | None = None

@@ -52,7 +52,7 @@ class Evidence(Model):
     """The rows it judged."""
     share: Annotated[float, Field(ge=0, le=1)]
     """Share of the features that drifted."""
-    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=16)] = ()
+    columns: Annotated[tuple[ColumnDrift, ...], Field(max_length=17)] = ()
     """The drifted ones, farthest first."""
     report: Uri | None = None
     """Evidently's report."""

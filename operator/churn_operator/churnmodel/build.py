@@ -4,7 +4,14 @@ from typing import Any
 
 from churn_operator.api.base import API_VERSION, LocalRef, Resources
 from churn_operator.api.churnmodel import ServedVersion
-from churn_operator.api.driftmonitor import DriftMonitorSpec
+from churn_operator.api.driftmonitor import DriftMonitorSpec, MonitoringSpec
+from churn_operator.api.inference_log import (
+    METADATA_ANNOTATIONS,
+    METADATA_HEADERS,
+    MODEL_ANNOTATION,
+    MODEL_URI_ANNOTATION,
+    VERSION_ANNOTATION,
+)
 from churn_operator.api.tasks import ProbeTask
 from churn_operator.api.trainingrun import TrainingRunSpec
 from churn_operator.churnmodel.decide import Decision, Open
@@ -26,12 +33,17 @@ from churn_operator.core.job import (
 from churn_operator.core.objects import MODEL_LABEL, Alias, Desired, child_metadata
 
 PORT = 8080
+AGENT_PORT = 9081
+"""Where KServe's agent takes the requests that it logs, in front of PORT."""
 MODEL_DIR = "/mnt/models"
 PROBE_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 FETCH_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 PROBE_DEADLINE = 300
 GRACE_SECONDS = 30
 """The predictor answers on for 5 s after SIGTERM, and then gives requests in flight 15 s."""
+LOGGED_GRACE_SECONDS = 40
+LOGGED_DRAIN_SECONDS = 32
+"""KServe's agent goes when nothing was asked for 30 s after SIGTERM: the predictor behind it must not go first."""
 
 
 def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, ...]:
@@ -41,8 +53,9 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
     champion = decision.rollout.champion
     if champion is not None:
         desired += [Desired(_service(world, champion)), _alias(world, champion)]
-    if world.spec.monitoring is not None:
-        desired.append(Desired(_monitor(world)))
+    monitoring = world.spec.monitoring or (MonitoringSpec() if world.settings.collector_url else None)
+    if monitoring is not None:
+        desired.append(Desired(_monitor(world, monitoring)))
     if isinstance(decision.retraining, Open):
         desired.append(Desired(_run(world, decision.retraining), once=True))
     if decision.probe:
@@ -61,7 +74,9 @@ def _service(world: ChurnModelWorld, champion: ServedVersion) -> dict[str, Any]:
                 "serving.kserve.io/inferenceservice": server_name(world.name, champion.version),
                 "component": "predictor",
             },
-            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": PORT}],
+            "ports": [
+                {"name": "http", "port": 80, "protocol": "TCP", "targetPort": AGENT_PORT if champion.log_url else PORT}
+            ],
         },
     }
 
@@ -90,14 +105,15 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
         "apiVersion": SERVING_API,
         "kind": "InferenceService",
         "metadata": child_metadata(world.object, name, **{MODEL_LABEL: world.name})
-        | {"annotations": {"serving.kserve.io/autoscalerClass": "none"}},
+        | {"annotations": {"serving.kserve.io/autoscalerClass": "none"} | _logged_as(world, version)},
         "spec": {
             "predictor": {
                 "minReplicas": world.spec.serving.replicas,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "securityContext": RESTRICTED_POD,
-                "terminationGracePeriodSeconds": GRACE_SECONDS,
+                "terminationGracePeriodSeconds": LOGGED_GRACE_SECONDS if version.log_url else GRACE_SECONDS,
+                **_logger(version),
                 "initContainers": [
                     {
                         "name": "storage-initializer",
@@ -121,6 +137,7 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
                             f"--model-name={world.name}",
                             f"--version={version.version}",
                             f"--http-port={PORT}",
+                            *([f"--drain-seconds={LOGGED_DRAIN_SECONDS}"] if version.log_url else []),
                         ],
                         "ports": [{"name": "http1", "containerPort": PORT, "protocol": "TCP"}],
                         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - the pod's own
@@ -141,14 +158,37 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
     }
 
 
-def _monitor(world: ChurnModelWorld) -> dict[str, Any]:
-    monitoring = world.spec.monitoring
-    fields = monitoring.model_dump() if monitoring else {}
+def _logger(version: ServedVersion) -> dict[str, Any]:
+    """KServe's logger, as it was when the version was made: one that is switched on later rolls no pod."""
+    if version.log_url is None:
+        return {}
+    return {
+        "logger": {
+            "mode": "all",
+            "url": version.log_url,
+            "metadataHeaders": list(METADATA_HEADERS),
+            "metadataAnnotations": list(METADATA_ANNOTATIONS),
+        }
+    }
+
+
+def _logged_as(world: ChurnModelWorld, version: ServedVersion) -> dict[str, str]:
+    """What tells the collector whose request it was; they reach the pods, and never change."""
+    if version.log_url is None:
+        return {}
+    return {
+        MODEL_ANNOTATION: world.name,
+        VERSION_ANNOTATION: version.version,
+        MODEL_URI_ANNOTATION: version.model.uri,
+    }
+
+
+def _monitor(world: ChurnModelWorld, monitoring: MonitoringSpec) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         "kind": "DriftMonitor",
         "metadata": child_metadata(world.object, world.name, **{MODEL_LABEL: world.name}),
-        "spec": DriftMonitorSpec(model_ref=LocalRef(name=world.name), **fields).to_dict(),
+        "spec": DriftMonitorSpec(model_ref=LocalRef(name=world.name), **monitoring.model_dump()).to_dict(),
     }
 
 

@@ -9,6 +9,7 @@ from churn_operator.api.reasons import Reason
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen
 from churn_operator.churnmodel.policies import Wish, held, number, probed, tried, wished
 from churn_operator.core import clock
+from churn_operator.core.job import Absent
 from churn_operator.core.objects import Violation
 
 VERSIONS_KEPT = 10
@@ -151,6 +152,7 @@ def _version(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVersi
         registry_version=result.registry_version,
         image=world.settings.predictor_image,
         fetch_image=world.settings.jobs_image,
+        log_url=world.settings.collector_url or None,
         golden=result.golden,
         metric=f"{resolved.task.training.metric}={run.status.metric}",
     )
@@ -217,7 +219,7 @@ def next_number(world: ChurnModelWorld) -> int:
 
 
 def _needs_probe(world: ChurnModelWorld, retraining: Retraining) -> bool:
-    """The source is asked for its state while an answer matters."""
+    """The source is asked for its state while an answer matters; what was asked stays until the run is there."""
     if world.spec.suspend or not tried(world):
         return False
     waits_for_data = isinstance(retraining, Held) and retraining.violation.reason not in (
@@ -225,7 +227,8 @@ def _needs_probe(world: ChurnModelWorld, retraining: Retraining) -> bool:
         Reason.CoolingDown,
         Reason.TrackingUnavailable,
     )
-    return waits_for_data or isinstance(retraining, Open) or "NewData" in world.spec.retraining.triggers
+    opens = isinstance(retraining, Open) and not isinstance(world.probe, Absent)
+    return waits_for_data or opens or "NewData" in world.spec.retraining.triggers
 
 
 def _wake(world: ChurnModelWorld, rollout: Rollout, retraining: Retraining, now: datetime) -> timedelta:

@@ -68,7 +68,7 @@ def drift_detected(world: ChurnModelWorld) -> Wish | None:
         return None
     check = monitor.status.checks[0]
     columns = tuple(column for column in monitor.status.columns if column.drifted)
-    names = ", ".join(column.name for column in columns)
+    names = ", ".join(column.name for column in columns if column.kind == "Feature")
     return Wish(
         Trigger.Drift,
         f"DriftMonitor {monitor.name}: {check.share:.0%} of the features drifted: {names}.",
@@ -111,7 +111,7 @@ def run_in_flight(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violatio
 def tracking_away(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
     if world.tracking_problem is None:
         return None
-    return Violation(Reason.TrackingUnavailable, f"MLflow does not answer: {world.tracking_problem}.")
+    return Violation(Reason.TrackingUnavailable, f"{world.tracking_problem}.")
 
 
 def cooling_down(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:

@@ -60,6 +60,8 @@ def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None
     if champion is None:
         return _no_champion(world, decision, problem)
     server = world.server(champion.version)
+    if problem is not None and problem.reason == Reason.TrackingUnavailable:
+        problem = None  # serving needs no MLflow
     if world.target != champion.version or _settling(world, champion, server, now):
         if problem is not None:
             return _not_ready(problem.reason, problem.message)
@@ -135,7 +137,7 @@ def _trained(world: ChurnModelWorld, decision: Decision) -> Judgement:
     message = f"TrainingRun {run.name} ({run.spec.trigger}) {verdict}"
     if world.tracking_problem is not None:
         holds, reason = None, Reason.TrackingUnavailable
-        message = f"MLflow does not answer: {world.tracking_problem}; no run can start. {message}"
+        message = f"{world.tracking_problem}; no run can start. {message}"
     elif isinstance(decision.retraining, Held):
         held = decision.retraining
         message += f" Another run ({held.wish.trigger}) waits: {held.violation.message}"

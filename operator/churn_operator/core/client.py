@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
@@ -19,17 +19,28 @@ from kubernetes.aio import client as kubernetes
 from kubernetes.aio import config
 
 from churn_operator.core.clock import stamp
-from churn_operator.core.errors import Fenced, KindMissing, NamespaceGoing, Outdated, Unavailable, WriteRefused
+from churn_operator.core.errors import (
+    Fenced,
+    KindMissing,
+    NamespaceGoing,
+    Outdated,
+    Unavailable,
+    WebhookUnavailable,
+    WriteRefused,
+)
 from churn_operator.core.metrics import API_REQUESTS
 from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
+from churn_operator.core.outage import Outages
 
 TIMEOUT = 15.0
 """Seconds, of each call. A watch is Kopf's."""
 CONNECT_TIMEOUT = 5.0
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-TOLD = ("failed to create typed patch object", "failed calling webhook")
-"""A field that the schema does not have; a webhook, such as KServe's, that is away for who knows how long."""
+TOLD = "failed to create typed patch object"
+"""A field that the schema does not have."""
+WEBHOOK = "failed calling webhook"
+"""One such as KServe's does not answer, for who knows how long."""
 MESSAGE_LIMIT = 1024
 """Bytes of an Event's message."""
 
@@ -79,12 +90,9 @@ class Reply:
     def passes(self) -> bool:
         """An error that waiting helps against, and that is not worth telling.
 
-        409 says that somebody was faster. What is left of 4xx is a rule that stays, and so are two sorts of 500: see
-        TOLD.
+        409 says that somebody was faster. What is left of 4xx is a rule that stays, and so is a sort of 500: see TOLD.
         """
-        return (self.status in {401, 408, 409, 429} or self.status >= 500) and not any(
-            text in self.message for text in TOLD
-        )
+        return (self.status in {401, 408, 409, 429} or self.status >= 500) and TOLD not in self.message
 
 
 class Fence(Protocol):
@@ -100,6 +108,7 @@ class Fence(Protocol):
 class ApiClient:
     """Reads and writes of objects."""
 
+    timeout: float = TIMEOUT
     fence: Fence | None = None
     """Asked before each write; without one, this process is the only one that writes."""
 
@@ -107,6 +116,7 @@ class ApiClient:
         self._api = api
         self._identity = identity
         self._resources: dict[tuple[str, str], Resource] = {}
+        self._webhooks = Outages(WebhookUnavailable)
         api.configuration.trace_configs = [self._trace()]
 
     @classmethod
@@ -145,8 +155,8 @@ class ApiClient:
             raise Fenced("this process may not write any more: its Lease was not renewed in time")
 
     def _timeout(self, method: str, path: str) -> aiohttp.ClientTimeout:
-        rest = self.fence.rest() if self.fence is not None and _is_fenced(method, path) else TIMEOUT
-        return aiohttp.ClientTimeout(total=min(TIMEOUT, max(rest, 0.1)), sock_connect=CONNECT_TIMEOUT)
+        rest = self.fence.rest() if self.fence is not None and _is_fenced(method, path) else self.timeout
+        return aiohttp.ClientTimeout(total=min(self.timeout, max(rest, 0.1)), sock_connect=CONNECT_TIMEOUT)
 
     async def close(self) -> None:
         await self._api.close()
@@ -170,13 +180,13 @@ class ApiClient:
 
     async def create(self, obj: Object) -> None:
         path = (await self._resource(obj["apiVersion"], obj["kind"])).path(obj["metadata"]["namespace"])
-        self._written(await self.call("POST", path, body=obj, query=[("fieldManager", MANAGER)]), obj)
+        await self._write(obj, lambda: self.call("POST", path, body=obj, query=[("fieldManager", MANAGER)]))
 
     async def apply(self, obj: Object, live: Object | None) -> None:
         """Only over what was seen: the live object must not have changed since."""
         body = obj if live is None else {**obj, "metadata": obj["metadata"] | _seen(live)}
         path = (await self._resource(obj["apiVersion"], obj["kind"])).path(obj["metadata"]["namespace"], name_of(obj))
-        self._written(await self._apply(path, body), obj)
+        await self._write(obj, lambda: self._apply(path, body))
 
     async def delete(self, live: Object) -> None:
         path = (await self._resource(live["apiVersion"], live["kind"])).path(
@@ -233,6 +243,14 @@ class ApiClient:
             reply = await self.call("PATCH", f"{path}/{name}", body=again, content_type=MERGE)
         self._written(reply, body)
 
+    async def _write(self, obj: Object, call: Callable[[], Awaitable[Reply]]) -> None:
+        """A write that webhooks may look at: where one is away, its kind is left alone for a while."""
+
+        async def written() -> None:
+            self._written(await call(), obj)
+
+        await self._webhooks.ask((obj["apiVersion"], obj["kind"]), written)
+
     async def _apply(self, path: str, body: Object) -> Reply:
         query = [("fieldManager", MANAGER), ("force", "true")]
         return await self.call("PATCH", path, body=body, query=query, content_type=APPLY)
@@ -254,6 +272,8 @@ class ApiClient:
             raise Outdated(what)
         if reply.namespace_goes:
             raise NamespaceGoing(what)
+        if reply.status >= 500 and WEBHOOK in reply.message:
+            raise WebhookUnavailable(what)
         raise Unavailable(what) if reply.passes else WriteRefused(what)
 
     def _forget(self, api_version: str, kind: str) -> None:
@@ -300,6 +320,11 @@ class ApiClient:
             API_REQUESTS.labels(method, "none").inc()
             raise Unavailable(f"the API server does not answer: {error!r}") from error
         API_REQUESTS.labels(method, str(response.status)).inc()
+        if response.status in {429, 503}:
+            said = f"the API server answers {response.status} {response.reason}: {_parse(text).get('message', '')}"
+            raise Unavailable(said).wanting(response.headers)
+        if response.status < 300 and "kind" not in _parse(text):
+            raise Unavailable(f"what answers is not the API server: {text.decode(errors='replace')[:200]}")
         return Reply(response.status, _parse(text))
 
 

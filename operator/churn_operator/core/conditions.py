@@ -1,12 +1,14 @@
-"""Conditions: judgements that remember when they last changed."""
+"""Conditions: judgements that remember when they last changed, and since when somebody is away."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from churn_operator.api.base import Condition
+from churn_operator.api.reasons import Reason
 from churn_operator.core.clock import stamp
 
+SINCE = "Since "
 STATUS = {True: "True", False: "False", None: "Unknown"}
 
 
@@ -34,9 +36,24 @@ def conditions(
             type=judgement.type,
             status=status,
             reason=judgement.reason,
-            message=judgement.message[:2048],
+            message=_message(judgement, previous, now)[:2048],
             last_transition_time=previous.last_transition_time if previous is not None and same else stamp(now),
             observed_generation=generation,
         )
 
     return tuple(condition(judgement) for judgement in judgements)
+
+
+def _message(judgement: Judgement, before: Condition | None, now: datetime) -> str:
+    """The message; where a neighbour is away it begins with the time since when.
+
+    A transition time cannot tell: what was unknown for another reason before has made no transition.
+    """
+    is_away = judgement.reason == Reason.WebhookUnavailable or (
+        judgement.reason == Reason.TrackingUnavailable and judgement.holds is None
+    )
+    if not is_away:
+        return judgement.message
+    was_away = before is not None and before.reason == judgement.reason and before.message.startswith(SINCE)
+    since = before.message.partition(": ")[0] if before is not None and was_away else SINCE + stamp(now)
+    return f"{since}: {judgement.message}"

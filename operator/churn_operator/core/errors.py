@@ -1,11 +1,36 @@
 """What can stand in the way. An error's class says whether waiting helps."""
 
+from collections.abc import Mapping
+from typing import Self
+
+LONGEST_WISH = 600.0
+"""Seconds: no neighbour is left alone for longer, whatever it asks for."""
+
 
 class KindMissing(Exception):
     """The API server does not serve a kind: its CRD is not installed."""
 
 
-class Unavailable(Exception):
+class Obstacle(Exception):
+    """A neighbour did not do what it was asked to."""
+
+    pause: float = 0.0
+    """Seconds for which it asked to be left alone."""
+
+    def wanting(self, headers: Mapping[str, str]) -> Self:
+        """The same, with the pause that an HTTP answer's Retry-After asks for in seconds. Dates are not understood."""
+        wish = headers.get("Retry-After", "")
+        self.pause = min(float(wish), LONGEST_WISH) if wish.isdecimal() else 0.0
+        return self
+
+    def again(self) -> Self:
+        """A new one of the same."""
+        error = type(self)(*self.args)
+        error.pause = self.pause
+        return error
+
+
+class Unavailable(Obstacle):
     """A neighbour does not answer; waiting helps."""
 
 
@@ -25,10 +50,16 @@ class TrackingUnavailable(Unavailable):
     """MLflow does not answer."""
 
 
-class WriteRefused(Exception):
+class WriteRefused(Obstacle):
     """The API server understood a write and refused it; waiting alone does not help."""
 
     reason = "Refused"
+
+
+class WebhookUnavailable(WriteRefused):
+    """A webhook that the API server has to ask before it takes the object does not answer; waiting helps."""
+
+    reason = "WebhookUnavailable"
 
 
 class ChildConflict(WriteRefused):

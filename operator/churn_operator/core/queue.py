@@ -2,7 +2,8 @@
 
 * A key that is added while it waits is worked once; one that is added while it is worked is worked again after.
 * A worked key says when it wants to be looked at again; only its latest wish counts.
-* A key that failed is worked again after a random part of a growing pause, until it succeeds.
+* A key that failed is worked again after a random part of a growing pause, until it succeeds; where a neighbour asked
+  to be left alone for a while, that comes first.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from churn_operator.core.errors import Outdated, Unavailable, WriteRefused
+from churn_operator.core.errors import Obstacle, Outdated
 from churn_operator.core.logs import about
 from churn_operator.core.objects import Key
 
@@ -107,7 +108,8 @@ class Queue:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         pause = self._jitter(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, DOUBLINGS)))
-        is_known = isinstance(error, Unavailable | WriteRefused)
+        is_known = isinstance(error, Obstacle)
+        pause += error.pause if isinstance(error, Obstacle) else 0
         level = logging.DEBUG if isinstance(error, Outdated) and failures < FEW else logging.WARNING
         log.log(level, "%s; again in %.1f s", error, pause, exc_info=None if is_known else error)
         self._later(key, pause)

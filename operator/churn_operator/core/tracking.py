@@ -1,7 +1,8 @@
 """MLflow by its REST API: runs by their owner's UID, and aliases of registered models."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import aiohttp
@@ -10,11 +11,15 @@ from churn_operator.api.tasks import UID_TAG
 from churn_operator.core.errors import TrackingUnavailable, WriteRefused
 from churn_operator.core.kind import RunView
 from churn_operator.core.objects import Alias
+from churn_operator.core.outage import Outages
 
-TIMEOUT = aiohttp.ClientTimeout(total=5)
+TIMEOUT = 5.0
+"""Seconds, of each request."""
 BELIEVED = 10.0
 """Seconds for which experiments and aliases are not asked for again; an alias moved by hand is put back after this."""
 PAGE = 1000
+BUSY = {408, 429}
+"""Answers that say when, not what: the same request will be served later."""
 
 V = TypeVar("V")
 
@@ -40,8 +45,10 @@ class _Memory(Generic[V]):
 class Tracking:
     """What the loop asks MLflow. A tracking URI is a server."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, timeout: float = TIMEOUT) -> None:
         self._session = session
+        self._timeout = timeout
+        self._outages = Outages(TrackingUnavailable)
         self._experiments: _Memory[list[str]] = _Memory()
         self._aliases: _Memory[dict[str, str]] = _Memory()
 
@@ -54,7 +61,8 @@ class Tracking:
             "max_results": 1,
         }
         reply = await self._call("POST", tracking_uri, "runs/search", json=query) or {}
-        found = next((_run(run) for run in reply.get("runs", ())), None)
+        with _understood(tracking_uri):
+            found = next((_run(run) for run in reply.get("runs", ())), None)
         if found is None:  # its experiment may be newer than what is believed
             self._experiments.drop(tracking_uri)
         return found
@@ -64,8 +72,9 @@ class Tracking:
         known = self._aliases.get(tracking_uri, model)
         if known is None:
             reply = await self._call("GET", tracking_uri, "registered-models/get", params={"name": model})
-            entries = (reply or {}).get("registered_model", {}).get("aliases", ())
-            found = {entry["alias"]: str(entry["version"]) for entry in entries}
+            with _understood(tracking_uri):
+                entries = (reply or {}).get("registered_model", {}).get("aliases", ())
+                found = {entry["alias"]: str(entry["version"]) for entry in entries}
             known = self._aliases.put(found, tracking_uri, model)
         return known.get(alias)
 
@@ -89,29 +98,51 @@ class Tracking:
         page: dict[str, Any] = {"max_results": PAGE}
         while True:
             reply = await self._call("POST", tracking_uri, "experiments/search", json=page) or {}
-            found += [experiment["experiment_id"] for experiment in reply.get("experiments", ())]
+            with _understood(tracking_uri):
+                found += [experiment["experiment_id"] for experiment in reply.get("experiments", ())]
             if not reply.get("next_page_token"):
                 return self._experiments.put(found, tracking_uri)
             page["page_token"] = reply["next_page_token"]
 
     async def _call(self, method: str, tracking_uri: str, path: str, **arguments: Any) -> Any:
         """The answer's JSON; None where MLflow says that there is no such thing."""
-        url = f"{tracking_uri.rstrip('/')}/api/2.0/mlflow/{path}"
-        try:
-            async with self._session.request(method, url, timeout=TIMEOUT, **arguments) as response:
-                body = await response.json(content_type=None)
-                status = response.status
-        except TimeoutError as error:
-            raise TrackingUnavailable(f"MLflow at {tracking_uri} did not answer within {TIMEOUT.total:g} s") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TrackingUnavailable(f"MLflow at {tracking_uri} does not answer: {error}") from error
-        if not isinstance(body, dict):
-            raise TrackingUnavailable(f"what answers at {tracking_uri} is not MLflow")
+        status, body = await self._outages.ask(tracking_uri, lambda: self._send(method, tracking_uri, path, arguments))
         if body.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
             return None
         if status >= 400:
             raise TrackingUnavailable(f"MLflow at {tracking_uri} answered {status} to {path}: {body.get('message')}")
         return body
+
+    async def _send(
+        self, method: str, tracking_uri: str, path: str, arguments: Mapping[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of an answer that MLflow itself gave; an answer about the request is one, too."""
+        url = f"{tracking_uri.rstrip('/')}/api/2.0/mlflow/{path}"
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        try:
+            async with self._session.request(method, url, timeout=timeout, **arguments) as response:
+                if response.status in BUSY or response.status >= 500:
+                    said = f"MLflow at {tracking_uri} answers {response.status} {response.reason}"
+                    raise TrackingUnavailable(said).wanting(response.headers)
+                body = await response.json(content_type=None)
+        except TimeoutError as error:
+            raise TrackingUnavailable(f"MLflow at {tracking_uri} did not answer within {self._timeout:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TrackingUnavailable(f"MLflow at {tracking_uri} does not answer: {error}") from error
+        except ValueError as error:
+            raise TrackingUnavailable(f"what answers at {tracking_uri} is not MLflow: {error}") from error
+        if not isinstance(body, dict):
+            raise TrackingUnavailable(f"what answers at {tracking_uri} is not MLflow")
+        return response.status, body
+
+
+@contextmanager
+def _understood(tracking_uri: str) -> Iterator[None]:
+    """Reads an answer; one that is not as MLflow's are is no answer."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError) as error:
+        raise TrackingUnavailable(f"what answers at {tracking_uri} is not MLflow: {error!r}") from error
 
 
 def _run(run: Mapping[str, Any]) -> RunView:

@@ -1,8 +1,11 @@
 """The objects a DriftMonitor is to have: the Job of the newest check."""
 
-from churn_operator.api.base import Resources
+from churn_operator.api.base import LocalRef, Resources, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ServedVersion
-from churn_operator.api.tasks import DriftTask
+from churn_operator.api.data import DataSource
+from churn_operator.api.inference_log import root
+from churn_operator.api.tasks import DriftTask, LoggedRows
+from churn_operator.core import clock
 from churn_operator.core.job import JobOrder, build_job
 from churn_operator.core.objects import MODEL_LABEL, Desired
 from churn_operator.driftmonitor.decide import Compare, Decision, Record, Rest, Wait, settled
@@ -26,16 +29,18 @@ def build(world: DriftMonitorWorld, decision: Decision) -> tuple[Desired, ...]:
 
 
 def _check(world: DriftMonitorWorld, decision: Compare, model: ChurnModelSpec, champion: ServedVersion) -> Desired:
-    source, name = world.spec.current.source, world.spec.model_ref.name
+    current, name = world.spec.current, world.spec.model_ref.name
     tick = int(decision.tick.timestamp())
     storage = model.storage.secret_ref
     task = DriftTask(
         namespace=world.namespace,
+        churn_model=name,
         monitor=world.name,
         uid=world.object["metadata"]["uid"],
         version=champion.version,
         model=champion.model,
-        source=source,
+        source=current.source,
+        predictions=_predictions(world, decision),
         last_revision=world.status.last_revision if settled(world) is not None else None,
         tests=world.spec.tests,
         tracking_uri=model.tracking.uri or world.settings.tracking_uri,
@@ -51,7 +56,26 @@ def _check(world: DriftMonitorWorld, decision: Compare, model: ChurnModelSpec, c
         deadline_seconds=DEADLINE,
         retries=RETRIES,
         secret=storage.name if storage else world.settings.storage_secret,
-        source=source,
+        source=current.source or _log_access(world, model),
     )
     labels = {MODEL_LABEL: name, MONITOR_LABEL: world.name, VERSION_LABEL: champion.version, TICK_LABEL: str(tick)}
     return Desired(build_job(world.object, order, **labels), once=True)
+
+
+def _predictions(world: DriftMonitorWorld, decision: Compare) -> LoggedRows | None:
+    """The window ends with the tick, whenever its Job comes to run: the same tick again is the same window."""
+    asked = world.spec.current.predictions
+    if asked is None:
+        return None
+    return LoggedRows(
+        uri=root(world.settings.storage_uri),
+        since=clock.stamp(decision.tick - parse_duration(asked.window)),
+        until=clock.stamp(decision.tick),
+        min_rows=asked.min_rows,
+    )
+
+
+def _log_access(world: DriftMonitorWorld, model: ChurnModelSpec) -> DataSource:
+    """The log is in the chart's object store, wherever the model's own files are."""
+    secret = LocalRef(name=world.settings.storage_secret) if model.storage.secret_ref else None
+    return DataSource(secret_ref=secret)

@@ -10,7 +10,7 @@ from churn_operator.core import clock
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
 from churn_operator.core.objects import Violation
 from churn_operator.driftmonitor.observe import CheckJob, DriftMonitorWorld
-from churn_operator.driftmonitor.policies import CHECKS_KEPT
+from churn_operator.driftmonitor.policies import CHECKS_KEPT, overlap
 from churn_operator.driftmonitor.schedule import last_tick, next_tick
 
 LOOK_AGAIN = timedelta(seconds=30)
@@ -61,6 +61,10 @@ def decide(world: DriftMonitorWorld, now: datetime) -> Decision:
         return Wait(Violation(Reason.ModelNotFound, message))
     if world.champion is None:
         return Wait(Violation(Reason.NoChampion, f"ChurnModel {world.spec.model_ref.name} has no champion yet."))
+    if world.spec.suspend:
+        return Wait(Violation(Reason.Suspended, "spec.suspend is true."), wake=None)
+    if world.spec.current.predictions is not None and world.champion.log_url is None:
+        return Wait(Violation(Reason.NotLogged, _not_logged(world.champion.version)))
     try:
         due, coming = last_tick(world.spec.schedule, now), next_tick(world.spec.schedule, now)
     except ValueError as error:
@@ -71,6 +75,13 @@ def decide(world: DriftMonitorWorld, now: datetime) -> Decision:
     if done is None or due > done:
         return Compare(due)
     return Rest(coming - now)
+
+
+def _not_logged(version: str) -> str:
+    return (
+        f"The predictions of {version} are not logged: it was made while the chart had no collector. Those of the next "
+        "version will be, where it has one; until then, name a table as spec.current.source."
+    )
 
 
 def settled(world: DriftMonitorWorld) -> datetime | None:
@@ -104,10 +115,16 @@ def checks_before(world: DriftMonitorWorld) -> tuple[Check, ...]:
 
 
 def _checks(world: DriftMonitorWorld, result: DriftResult, now: datetime) -> tuple[Check, ...]:
-    """Each state of the source is one window: the same again adds nothing."""
+    """The same rows again add nothing.
+
+    A window of predictions reaches back, and mostly overlaps the one before: then it takes its place, and only the
+    first that shares no row with the one behind stays for good.
+    """
     before = checks_before(world)
-    if result.outcome == "Unchanged" or (before and before[0].window.revision == result.window.revision):
+    if result.outcome != "Compared" or (before and before[0].window.revision == result.window.revision):
         return before
+    if len(before) > 1 and overlap(before[1].window, before[0].window):
+        before = before[1:]
     return (Check(window=result.window, share=result.share, at=clock.stamp(now)), *before)[:CHECKS_KEPT]
 
 

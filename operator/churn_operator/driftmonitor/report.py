@@ -19,7 +19,7 @@ def report(
 ) -> DriftMonitorStatus:
     found = _findings(world, decision, now)
     ready = _ready(world, decision, problem)
-    within = within_drift_limits(world.spec, found.checks, found.columns)
+    within = within_drift_limits(world.spec, found.checks, found.columns, found.unjudged)
     generation = world.object["metadata"].get("generation", 0)
     return found.model_copy(
         update={
@@ -42,16 +42,19 @@ def _findings(world: DriftMonitorWorld, decision: Decision, now: datetime) -> Dr
 
 def _recorded(world: DriftMonitorWorld, record: Record, now: datetime) -> DriftMonitorStatus:
     before = world.status if settled(world) is not None else DriftMonitorStatus()
-    columns, links, revision = before.columns, before.links, before.last_revision
-    if record.result is not None:
-        revision = record.result.window.revision
+    columns, links, revision, unjudged = before.columns, before.links, before.last_revision, before.unjudged
+    if record.result is not None and record.result.outcome == "TooFew":
+        unjudged = record.result.window
+    elif record.result is not None:
+        unjudged, revision = None, record.result.window.revision
     if record.result is not None and record.result.outcome == "Compared":
         columns, links = record.result.columns, _links(world, record.result)
     return DriftMonitorStatus(
         version=record.job.version,
         checks=record.checks,
+        unjudged=unjudged,
         columns=columns,
-        share=_share(record, columns),
+        share=_share(record, columns) if unjudged is None else None,
         last_revision=revision,
         last_check_at=clock.stamp(now),
         last_scheduled_at=clock.stamp(record.job.tick),

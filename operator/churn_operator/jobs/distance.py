@@ -24,6 +24,8 @@ class Distances:
 
     columns: list[ColumnDrift]
     snapshot: Any
+    prediction: ColumnDrift | None = None
+    """The distance of the predictions, where they were asked for."""
 
     @property
     def drifted(self) -> int:
@@ -38,8 +40,14 @@ class Distances:
         return str(self.snapshot.get_html_str(as_iframe=False)).encode()
 
 
-def measure(reference: pd.DataFrame, current: pd.DataFrame, contract: Contract, tests: ColumnTests) -> Distances:
-    """The distances of clean current rows from a reference of the same columns.
+def measure(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    contract: Contract,
+    tests: ColumnTests,
+    prediction: str | None = None,
+) -> Distances:
+    """The distances of clean current rows from a reference of the same columns; `prediction` names one beside them.
 
     A numerical column without a single value in one of the two has no distance: it counts as drifted, with a score of
     1 or the threshold, whichever is more. Single missing numbers are left out by Evidently; a missing category is a
@@ -58,6 +66,9 @@ def measure(reference: pd.DataFrame, current: pd.DataFrame, contract: Contract, 
     categorical = [f.name for f in contract.categorical]
     empty = [f.name for f in contract.numerical if f.name not in numerical]
     columns = [f.name for f in contract.features if f.name not in empty]
+    if prediction is not None:
+        numerical.append(prediction)
+        columns.append(prediction)
     definition = DataDefinition(numerical_columns=numerical, categorical_columns=categorical)
     preset = DataDriftPreset(
         columns=columns,
@@ -72,8 +83,12 @@ def measure(reference: pd.DataFrame, current: pd.DataFrame, contract: Contract, 
         Dataset.from_pandas(reference[columns], data_definition=definition),
     )
     scores = _scores(snapshot) | dict.fromkeys(empty, max(1.0, tests.threshold))
+    answered = None
+    if prediction is not None:
+        score = scores.pop(prediction)
+        answered = ColumnDrift(name="probability", kind="Prediction", score=score, drifted=score >= tests.threshold)
     found = [ColumnDrift(name=name, score=score, drifted=score >= tests.threshold) for name, score in scores.items()]
-    return Distances(sorted(found, key=lambda column: (-column.score, column.name)), snapshot)
+    return Distances(sorted(found, key=lambda column: (-column.score, column.name)), snapshot, answered)
 
 
 def _scores(snapshot: Any) -> dict[str, float]:

@@ -34,10 +34,10 @@ _MOSTLY = 0.5
 
 
 def candidates(table: pd.DataFrame, spec: DataSpec) -> list[str]:
-    """The columns that may become features: those with a name, but for target, id and excluded ones.
+    """The columns that may become features: those with a name, but for target, id, excluded and dropped ones.
 
     Raises:
-        Refused: a column of the spec is not in the table, or none is left.
+        Refused: a column of the spec is not in the table, one is that must not be, or none is left.
     """
     named = [str(name) for name in table.columns if not str(name).startswith("Unnamed: ")]
     if spec.target not in named:
@@ -45,7 +45,12 @@ def candidates(table: pd.DataFrame, spec: DataSpec) -> list[str]:
     asked = (*((spec.id_column,) if spec.id_column else ()), *spec.exclude)
     if missing := [name for name in asked if name not in named]:
         raise Refused(Reason.ColumnMissing, f"there is no column {_listing(missing)} among {_listing(named)}")
-    left = [name for name in named if name not in {spec.target, *asked}]
+    if personal := [p.column for p in spec.pii if p.action == "Fail" and p.column in named]:
+        raise Refused(
+            Reason.DataPersonal, f"there is a column {_listing(personal)}, which data.pii says must not be there"
+        )
+    dropped = {p.column for p in spec.pii if p.action == "Drop"}
+    left = [name for name in named if name not in {spec.target, *asked, *dropped}]
     if not left:
         raise Refused(Reason.NoFeatures, f"no column is left to learn from but {_listing(named)}")
     return left

@@ -15,9 +15,12 @@ _BYTES = 1500
 
 
 def typical(frame: pd.DataFrame, contract: Contract) -> dict[str, Any]:
-    """The instance, in the contract's order."""
+    """The instance, in the contract's order; without personal data, of which even the most frequent is somebody's."""
     instance: dict[str, Any] = {}
+    personal = {p.column for p in contract.personal}
     for feature in contract.features:
+        if feature.name in personal:
+            continue
         column = frame[feature.name]
         value: float | str
         if feature.kind == "Numerical":

@@ -45,14 +45,17 @@ class Profile(Model):
     rows: Annotated[int, Field(ge=1)]
     numerical: tuple[NumberProfile, ...] = ()
     categorical: tuple[CategoryProfile, ...] = ()
+    prediction: NumberProfile | None = None
+    """What the model answered for rows it was not trained on; models of an earlier release do not tell."""
 
 
-def describe(frame: pd.DataFrame, contract: Contract) -> Profile:
-    """The profile of clean rows."""
+def describe(frame: pd.DataFrame, contract: Contract, probability: NDArray[np.float64] | None = None) -> Profile:
+    """The profile of clean rows, and of the probabilities that a model gave for other ones."""
     return Profile(
         rows=len(frame),
         numerical=tuple(_numbers(frame[f.name]) for f in contract.numerical),
         categorical=tuple(_categories(frame[f.name]) for f in contract.categorical),
+        prediction=None if probability is None else _numbers(pd.Series(probability, name="probability")),
     )
 
 
@@ -94,6 +97,14 @@ def rebuild(profile: Profile) -> pd.DataFrame:
         cells = _spread([*category.counts.values(), category.nulls], rows)
         columns[category.name] = np.array([*category.counts, MISSING], dtype=object)[cells]
     return pd.DataFrame(columns)
+
+
+def rebuild_prediction(profile: Profile) -> NDArray[np.float64] | None:
+    """As many probabilities as `rebuild` gives rows, of the distribution that the profile tells, if it does."""
+    if profile.prediction is None:
+        return None
+    cells = _spread(list(profile.prediction.counts), min(profile.rows, MAX_ROWS))
+    return np.array(profile.prediction.points)[cells]
 
 
 def _spread(counts: list[int], rows: int) -> NDArray[np.intp]:

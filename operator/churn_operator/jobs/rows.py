@@ -66,7 +66,9 @@ def prepare(content: data.Content, spec: DataSpec) -> Rows:
         100 * truth.mean(),
         label,
     )
-    contract = frame.infer(clean[~held_out][names]).model_copy(update={"id_column": spec.id_column})
+    contract = frame.infer(clean[~held_out][names]).model_copy(
+        update={"id_column": spec.id_column, "personal": spec.pii}
+    )
     return Rows(table, clean, truth, held_out, split_by, contract, label, dropped)
 
 

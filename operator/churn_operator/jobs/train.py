@@ -176,7 +176,7 @@ def package(task: TrainTask, rows: Rows, challenger: Challenger, typical: Golden
         split_by=rows.split_by,
         files={},
     )
-    described = profile.describe(rows.frame[~rows.held_out], rows.contract)
+    described = profile.describe(rows.frame[~rows.held_out], rows.contract, challenger.forecast.probability)
     return bundle.pack(manifest, challenger.onnx, rows.contract, described, typical)
 
 

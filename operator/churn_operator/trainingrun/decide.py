@@ -88,7 +88,7 @@ def decide(world: TrainingRunWorld, now: datetime) -> Decision:
         left = clock.parse(status.finished_at) + JOB_KEPT - now
         return Rest(keep_job=left > timedelta(0), wake=left if left > timedelta(0) else None)
     if world.tracking_problem is not None and isinstance(world.job, Absent):
-        return Wait(Violation(Reason.TrackingUnavailable, f"MLflow does not answer: {world.tracking_problem}."))
+        return Wait(Violation(Reason.TrackingUnavailable, f"{world.tracking_problem}."))
     if status.resolved is None:
         return _start(world, now)
     match world.job:

@@ -237,6 +237,7 @@ def test_a_state_found_earlier_is_still_new_in_the_next_slot() -> None:
         pytest.param(serving_world(make_spec(retraining=ALL)), True, id="one that follows its data does"),
         pytest.param(serving_world(**DRIFTING), True, id="and one that drifts"),
         pytest.param(serving_world(**DRIFTING, probe=found("version:2")), True, id="whose probe stays while it opens"),
+        pytest.param(serving_world(digest=OTHER), False, id="one that needs no answer is opened without asking"),
         pytest.param(
             serving_world(**DRIFTING, tracking_problem="timeout"), False, id="not while something else is in the way"
         ),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from support.kinds import (
     NOW,
+    SETTINGS,
     make_monitor,
     make_run,
     make_server,
@@ -133,6 +134,71 @@ def test_a_server_is_not_changed_by_an_upgrade_of_the_operator() -> None:
     newer = model_world().settings.model_copy(update={"predictor_image": "predictor:2", "jobs_image": "jobs:2"})
     server = ("InferenceService", "telco-v1")
     assert objects(serving_world())[server] == objects(serving_world(settings=newer))[server]
+
+
+def server(world: Any) -> dict[str, Any]:
+    built = build(world, decide(world, NOW))
+    return next(dict(d.object) for d in built if isinstance(d, Desired) and d.object["kind"] == "InferenceService")
+
+
+LOGGING = SETTINGS.model_copy(update={"collector_url": "http://collector.churn-system.svc"})
+
+
+def test_a_new_version_is_logged_where_the_chart_says() -> None:
+    accepted = decide_rollout(model_world(settings=LOGGING, runs=RUNS[:1]), NOW)
+    assert accepted.versions[0].log_url == "http://collector.churn-system.svc"
+    made = server(model_world(settings=LOGGING, runs=RUNS[:1]))
+    assert made["spec"]["predictor"]["logger"] == {
+        "mode": "all",
+        "url": "http://collector.churn-system.svc",
+        "metadataHeaders": ["X-Churn-Shadow", "X-Churn-Golden", "X-Churn-Probe"],
+        "metadataAnnotations": ["churnops.dev/model", "churnops.dev/version", "churnops.dev/model-uri"],
+    }
+    assert made["metadata"]["annotations"] == {
+        "serving.kserve.io/autoscalerClass": "none",
+        "churnops.dev/model": "telco",
+        "churnops.dev/version": "v1",
+        "churnops.dev/model-uri": make_version(1).model.uri,
+    }
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, LOGGING], ids=["off", "on"])
+@pytest.mark.parametrize("log_url", [None, "http://elsewhere"], ids=["made without", "made with"])
+def test_switching_the_log_on_or_off_rolls_no_pod_that_serves(settings: Any, log_url: str | None) -> None:
+    version = make_version(1, log_url=log_url)
+    made = server(serving_world(settings=settings, status={"versions": [version]}))
+    assert made == server(serving_world(status={"versions": [version]}))
+    assert made["spec"]["predictor"].get("logger", {}).get("url") == log_url
+
+
+@pytest.mark.parametrize(("log_url", "port"), [(None, 8080), ("http://collector", 9081)])
+def test_clients_reach_a_logged_version_through_its_logger(log_url: str | None, port: int) -> None:
+    world = serving_world(status={"versions": [make_version(1, log_url=log_url)]})
+    (service,) = (
+        d.object for d in build(world, decide(world, NOW)) if isinstance(d, Desired) and d.object["kind"] == "Service"
+    )
+    assert service["spec"]["ports"][0]["targetPort"] == port
+
+
+def test_the_model_goes_no_sooner_than_the_logger_before_it() -> None:
+    """KServe's agent waits 30 s for a last request: whoever asks meanwhile is still to be answered."""
+    pod = server(serving_world(status={"versions": [make_version(1, log_url="http://collector")]}))["spec"]["predictor"]
+    assert "--drain-seconds=32" in pod["containers"][0]["args"]
+    assert pod["terminationGracePeriodSeconds"] == 40
+
+
+def monitors(world: Any) -> list[Any]:
+    built = build(world, decide(world, NOW))
+    return [d.object["spec"] for d in built if isinstance(d, Desired) and d.object["kind"] == "DriftMonitor"]
+
+
+def test_where_predictions_are_logged_a_model_is_monitored_by_them_unless_it_says_otherwise() -> None:
+    assert monitors(serving_world()) == []
+    (spec,) = monitors(serving_world(settings=LOGGING))
+    assert (spec["schedule"], spec["current"]) == ("@daily", {"predictions": {"window": "7d", "minRows": 500}})
+    own = make_spec(monitoring={"current": {"source": {"uri": "s3://churn/now.csv"}}, "suspend": True})
+    (spec,) = monitors(serving_world(own, settings=LOGGING))
+    assert (spec["current"], spec["suspend"]) == ({"source": {"uri": "s3://churn/now.csv"}}, True)
 
 
 def test_a_server_holds_no_token_and_its_container_no_credentials() -> None:

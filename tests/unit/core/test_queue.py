@@ -20,6 +20,17 @@ def longest(_: float, high: float) -> float:
     return high
 
 
+def test_a_neighbours_wish_to_be_left_alone_comes_first() -> None:
+    seen: list[float] = []
+
+    async def work(key: Key) -> None:  # noqa: ARG001 - the interface
+        seen.append(now())
+        raise Unavailable("busy").wanting({"Retry-After": "5"})
+
+    run(work_until(12, work, add(A)))
+    assert seen == pytest.approx([0, 5 + FIRST_PAUSE, 10 + 3 * FIRST_PAUSE])
+
+
 def now() -> float:
     return asyncio.get_running_loop().time()
 

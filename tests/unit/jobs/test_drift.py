@@ -10,14 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from unit.jobs.conftest import Trained, only_run
+from unit.jobs.logged import SINCE, UNTIL, asked, rows_of, write
+from unit.jobs.logged import TELCO as TELCO_V1
 from unit.jobs.making import TELCO, clean_frame, customers
 
-from churn_operator.api.contract import MISSING
-from churn_operator.api.data import DataSource
+from churn_operator.api.contract import MISSING, Contract
+from churn_operator.api.data import DataSource, PersonalData
 from churn_operator.api.reasons import Reason
-from churn_operator.api.tasks import ColumnDrift, ColumnTests, DriftTask
+from churn_operator.api.tasks import ColumnDrift, ColumnTests, DriftTask, Golden
+from churn_operator.jobs import bundle
+from churn_operator.jobs.convert import Model
 from churn_operator.jobs.distance import Distances, measure
-from churn_operator.jobs.drift import REPORT, drift, metric_name
+from churn_operator.jobs.drift import REPORT, comparable, drift, metric_name
+from churn_operator.jobs.frame import conform
 from churn_operator.jobs.mlflow import Mlflow
 from churn_operator.jobs.profile import describe, rebuild
 from churn_operator.storage.bundle import sha256
@@ -35,6 +40,7 @@ def window(path: Path, **changes: Any) -> Path:
 def drift_task(trained: Trained, path: Path, **overrides: Any) -> DriftTask:
     given = {
         "namespace": "ml",
+        "churn_model": "telco",
         "monitor": "telco",
         "uid": f"uid-of-{path.parent.name}",
         "version": "v1",
@@ -118,6 +124,100 @@ class TestDrift:
         assert refused.value.reason is Reason.DataEmpty
         run = only_run(trained.task.tracking_uri, f"uid-of-{tmp_path.name}")
         assert run["info"]["status"] == "FAILED"
+
+
+def logged(folder: Path, trained: Trained, rows: pd.DataFrame, **changes: Any) -> DriftTask:
+    """The rows as predictions of the champion, some columns changed; the answers are the model's own."""
+    table = rows.assign(**changes)
+    model = bundle.load(trained.result.model)
+    clean, _ = conform(table, model.contract)
+    answers = Model(model.onnx, model.contract).probabilities(clean)
+    write(folder, rows_of(table, probability=answers))
+    return drift_task(trained, folder / "log", source=None, predictions=asked(folder), uid=f"uid-of-{folder.name}")
+
+
+def sample(rows: int, seed: int = 4) -> pd.DataFrame:
+    table = pd.read_csv(TELCO, keep_default_na=False, na_values=["NA"]).drop(columns="churn")
+    return table.sample(rows, random_state=seed, ignore_index=True)
+
+
+class TestLoggedPredictions:
+    def test_customers_like_those_of_the_training_have_not_drifted(self, trained: Trained, tmp_path: Path) -> None:
+        result = drift(logged(tmp_path, trained, sample(1000)))
+        assert (result.outcome, result.share, result.features) == ("Compared", 0, 19)
+        answers = result.columns[-1]
+        assert (answers.name, answers.kind, answers.drifted) == ("probability", "Prediction", False)
+        assert (result.window.rows, result.window.uri) == (1000, f"{tmp_path}/{TELCO_V1.path}")
+        assert (result.window.since, result.window.until) == (SINCE.isoformat(), UNTIL.isoformat())
+
+    def test_the_scores_are_those_of_a_table_of_the_same_rows(self, trained: Trained, tmp_path: Path) -> None:
+        rows = sample(1000).assign(contract="Month-to-month")
+        rows.to_csv(tmp_path / "window.csv", index=False)
+        by_table = drift(drift_task(trained, tmp_path / "window.csv"))
+        by_log = drift(logged(tmp_path, trained, rows))
+        assert by_log.share == by_table.share
+        assert by_log.columns[:-1] == by_table.columns
+
+    def test_answers_that_moved_are_a_column_of_their_own_kind(self, trained: Trained, tmp_path: Path) -> None:
+        result = drift(logged(tmp_path, trained, sample(1000), tenure=1))
+        answers = result.columns[-1]
+        assert (answers.kind, answers.drifted) == ("Prediction", True)
+        assert result.share == pytest.approx(1 / 19)
+        assert [c.name for c in result.columns if c.drifted] == ["tenure", "probability"]
+        run = Mlflow(trained.task.tracking_uri).get("runs/get", run_id=str(result.run_id))["run"]
+        metrics = {m["key"]: m["value"] for m in run["data"]["metrics"]}
+        assert metrics["prediction_drift"] == pytest.approx(answers.score)
+
+    @pytest.mark.parametrize(("rows", "outcome"), [(49, "TooFew"), (50, "Compared"), (0, "TooFew")])
+    def test_too_few_are_not_judged(self, trained: Trained, tmp_path: Path, rows: int, outcome: str) -> None:
+        task = logged(tmp_path, trained, sample(rows)) if rows else logged(tmp_path, trained, sample(1), tenure=1)
+        if not rows:
+            task = task.model_copy(update={"version": "v2"})
+        result = drift(task)
+        assert (result.outcome, result.window.rows) == (outcome, rows)
+
+    def test_the_same_predictions_are_not_judged_again(self, trained: Trained, tmp_path: Path) -> None:
+        task = logged(tmp_path, trained, sample(60))
+        first = drift(task)
+        again = task.model_copy(update={"last_revision": first.window.revision, "tracking_uri": "http://127.0.0.1:9"})
+        assert (drift(again).outcome, drift(again).run_id) == ("Unchanged", None)
+
+    def test_a_model_that_tells_nothing_of_its_answers_is_compared_by_its_features(
+        self, trained: Trained, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "models"
+        whole = bundle.load(trained.result.model)
+        older = whole.profile.model_copy(update={"prediction": None})
+        ref = bundle.store(
+            bundle.pack(
+                whole.manifest,
+                whole.onnx,
+                whole.contract,
+                older,
+                Golden.model_validate_json(whole.files["golden.json"]),
+            ),
+            str(folder),
+        )
+        result = drift(logged(tmp_path, trained, sample(60)).model_copy(update={"model": ref}))
+        assert [c for c in result.columns if c.kind == "Prediction"] == []
+
+    def test_a_task_that_names_no_rows_is_refused(self, trained: Trained, tmp_path: Path) -> None:
+        with pytest.raises(Refused, match="neither a source nor predictions"):
+            drift(drift_task(trained, tmp_path, source=None))
+
+
+class TestComparable:
+    def contract(self, *personal: str) -> Contract:
+        _, contract = clean_frame(customers(100)[["months", "plan"]])
+        return contract.model_copy(update={"personal": tuple(PersonalData(column=c, action="Hash") for c in personal)})
+
+    def test_a_hashed_feature_cannot_be_compared(self) -> None:
+        assert [f.name for f in comparable(self.contract("plan", "name")).features] == ["months"]
+
+    def test_a_model_of_nothing_but_hashed_features_cannot_be_watched(self) -> None:
+        with pytest.raises(Refused, match="every feature is personal data") as refused:
+            comparable(self.contract("plan", "months"))
+        assert refused.value.reason is Reason.NoFeatures
 
 
 def both(tests: ColumnTests) -> tuple[dict[str, float], dict[str, float]]:

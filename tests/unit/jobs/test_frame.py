@@ -95,9 +95,25 @@ class TestCandidates:
         table = customers(60).assign(note="x").reset_index(names="Unnamed: 0")
         assert candidates(table, spec(id_column="id", exclude=("note",))) == ["months", "charge", "plan"]
 
+    def test_personal_data_that_is_dropped_is_no_feature_and_need_not_be_there(self) -> None:
+        pii = [{"column": "plan", "action": "Drop"}, {"column": "email", "action": "Drop"}]
+        assert candidates(customers(60), spec(pii=pii)) == ["id", "months", "charge"]
+
+    def test_personal_data_that_is_hashed_is_a_feature(self) -> None:
+        assert candidates(customers(60), spec(pii=[{"column": "plan", "action": "Hash"}]))[-1] == "plan"
+
+    def test_a_table_without_forbidden_personal_data_is_taken(self) -> None:
+        assert len(candidates(customers(60), spec(pii=[{"column": "email", "action": "Fail"}]))) == 4
+
     @pytest.mark.parametrize(
         ("overrides", "reason", "message"),
         [
+            pytest.param(
+                {"pii": [{"column": "plan", "action": "Fail"}]},
+                Reason.DataPersonal,
+                "there is a column plan, which data.pii says must not be there",
+                id="forbidden personal data",
+            ),
             pytest.param(
                 {"target": "gone"}, Reason.TargetMissing, "no target column 'gone' among id, mon", id="target"
             ),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from unit.jobs.making import TELCO, clean_frame, customers
 
 from churn_operator.api.contract import MISSING
-from churn_operator.jobs.profile import MAX_GROUPS, MAX_ROWS, Profile, describe, rebuild
+from churn_operator.jobs.profile import MAX_GROUPS, MAX_ROWS, Profile, describe, rebuild, rebuild_prediction
 
 
 def column(values: list[object], rows: int | None = None) -> pd.Series:
@@ -45,6 +45,16 @@ def test_a_rebuilt_frame_stays_small_and_in_proportion() -> None:
     again = column(["a"] * 7 + ["b"] * 2 + [None], rows=10_000)
     assert len(again) == MAX_ROWS
     assert again.value_counts(normalize=True).to_dict() == pytest.approx({"a": 0.7, "b": 0.2, MISSING: 0.1})
+
+
+def test_probabilities_come_back_as_many_as_rows_and_of_their_distribution() -> None:
+    frame, contract = clean_frame(customers(400)[["months"]])
+    asked = np.random.default_rng(1).beta(2, 5, 90)
+    answers = rebuild_prediction(describe(frame, contract, asked))
+    assert answers is not None
+    assert len(answers) == 400
+    assert np.quantile(answers, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(asked, [0.1, 0.5, 0.9]), abs=0.02)
+    assert rebuild_prediction(describe(frame, contract)) is None
 
 
 def test_a_profile_survives_its_json() -> None:

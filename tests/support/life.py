@@ -1,0 +1,359 @@
+"""One model's life with the operator as a process: from the first apply to the last deletion.
+
+The Job controller, KServe and the garbage collector are played, at once and for one namespace. The operator sees the
+API server and MLflow through proxies, and only this namespace of the API server.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from ssl import create_default_context
+from typing import Any
+
+import aiohttp
+from support.control_plane import ROOT, ControlPlane, free_port
+from support.kinds import make_comparison, make_drift_result, make_result
+from support.kubelet import end_job
+from support.mlflow_server import MlflowServer
+from support.proxy import Ledger, Proxy
+
+from churn_operator.api.base import API_VERSION
+from churn_operator.api.results import encode_result
+from churn_operator.core.client import MERGE, ApiClient
+from churn_operator.core.objects import Object, name_of, uid_of
+
+DEADLINE = 90.0
+SPEC = {
+    "data": {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"},
+    "gates": [{"name": "quality", "metric": "roc_auc", "min": 0.8}, {"name": "champion", "champion": {}}],
+    "rollout": {"guard": "1s"},
+    "monitoring": {"schedule": "@every 999d", "current": {"source": {"uri": "s3://churn/current.parquet"}}},
+    "retraining": {"triggers": ["Drift", "SpecChanged"], "cooldown": "0s", "probeInterval": "999d"},
+}
+"""Nothing in it comes due during a test but what the story brings about."""
+SERVING = "serving.kserve.io/v1beta1"
+KINDS = (
+    (API_VERSION, "ChurnModel"),
+    (API_VERSION, "TrainingRun"),
+    (API_VERSION, "DriftMonitor"),
+    ("batch/v1", "Job"),
+    ("v1", "Service"),
+    (SERVING, "InferenceService"),
+)
+CLUSTERWIDE = re.compile(
+    r"^(/api/v1|/apis/(?:churnops\.dev|batch|serving\.kserve\.io)/[^/]+)/"
+    r"(pods|services|jobs|churnmodels|trainingruns|driftmonitors|inferenceservices)$"
+)
+
+
+class Zygote:
+    """A process that starts operators quickly."""
+
+    async def start(self) -> "Zygote":
+        environment = os.environ | {"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'tests'}"}
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "support.zygote"),
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        self._turn = asyncio.Lock()
+        return self
+
+    async def fork(self, environment: dict[str, str]) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        async with self._turn:
+            self._process.stdin.write(json.dumps(environment).encode() + b"\n")
+            return int(await self._process.stdout.readline())
+
+    async def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+@dataclass
+class Operator:
+    """The process, which somebody starts anew when it ends, as the kubelet does."""
+
+    zygote: Zygote
+    environment: dict[str, str]
+    starts: int = 0
+    _pid: int | None = None
+
+    async def start(self) -> None:
+        self._pid = await self.zygote.fork(self.environment)
+        self.starts += 1
+
+    @property
+    def is_alive(self) -> bool:
+        if self._pid is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, 0)
+            return True
+        return False
+
+    def kill(self) -> None:
+        """SIGKILL: nothing more is done, not even another line of code."""
+        if self._pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._pid = None
+
+
+@dataclass
+class Life:
+    """The story of one model in one namespace."""
+
+    plane: ControlPlane
+    mlflow: MlflowServer
+    admin: ApiClient
+    namespace: str
+    operator: Operator
+    api_proxy: Proxy
+    mlflow_proxy: Proxy
+    ledger: Ledger
+    log: Path
+    drifted: bool = True
+    is_over: bool = False
+
+    async def live(self) -> list[Any]:
+        """The whole story; what there was before the end of it."""
+        await self.serve()
+        await self.challenge()
+        settled = await self.reject()
+        await self.delete()
+        return settled
+
+    async def serve(self) -> None:
+        """Apply, run, serve."""
+        model = {"apiVersion": API_VERSION, "kind": "ChurnModel", "metadata": {"name": "telco"}, "spec": SPEC}
+        model["metadata"] = {"name": "telco", "namespace": self.namespace}
+        await self.admin.create(model)
+        await self.until(self._is_champion, "v1")
+
+    async def challenge(self) -> None:
+        """Drift, a second run, its promotion, the retirement of the first version."""
+        await self.until(self._is_champion, "v2")
+        await self.until(self._is_alone, "telco-v2")
+        await self.until(self._is_checked, "v2")
+
+    async def reject(self) -> list[Any]:
+        """A third run that is rejected."""
+        path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/churnmodels/telco"
+        await self.call("PATCH", path, {"spec": {"training": {"metric": "recall"}}})
+        await self.until(self._is_rejected)
+        return await self.settled()
+
+    async def delete(self) -> None:
+        """The model, and by the garbage collector everything of its."""
+        path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/churnmodels/telco"
+        await self.call("DELETE", path, {"propagationPolicy": "Background"})
+        self.is_over = True
+        await self.until(self._is_gone)
+
+    async def settled(self) -> list[Any]:
+        """What there is as soon as nothing was written for a second."""
+        before, since = await self.picture(), time.monotonic()
+        while time.monotonic() - since < 1.0:
+            await self.pause()
+            now = await self.picture()
+            if now != before:
+                before, since = now, time.monotonic()
+        return before
+
+    async def picture(self) -> list[Any]:
+        """Everything in the namespace, without what differs from one life to the next."""
+        found = []
+        for api_version, kind in KINDS:
+            found += [_portrait(obj) for obj in await self.admin.list(api_version, kind, self.namespace)]
+        text = json.dumps(found, sort_keys=True).replace(self.namespace, "NAMESPACE")
+        text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
+        text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID", text)
+        text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text)
+        champion = await self.mlflow_alias()
+        return [*json.loads(text), {"champion": champion}]
+
+    async def mlflow_alias(self) -> str | None:
+        url = f"{self.mlflow.uri}/api/2.0/mlflow/registered-models/alias"
+        asked = {"name": f"{self.namespace}.telco", "alias": "champion"}
+        async with aiohttp.ClientSession() as session, session.get(url, params=asked) as reply:
+            found = (await reply.json()).get("model_version", {})
+            return str(found["version"]) if "version" in found else None
+
+    def counts(self) -> tuple[Counter[str], Counter[str]]:
+        """What was made and what was deleted how often; Events are echoes and left out."""
+        made = (write.path for write in self.ledger.writes if write.is_creation and "/events" not in write.path)
+        gone = (write.path for write in self.ledger.writes if write.is_deletion)
+        return Counter(map(self._named, made)), Counter(map(self._named, gone))
+
+    def _named(self, path: str) -> str:
+        return path.rpartition(f"/namespaces/{self.namespace}/")[2] or path
+
+    async def until(self, condition: Callable[..., Awaitable[bool]], *arguments: str) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not await condition(*arguments):
+            if time.monotonic() > deadline:
+                picture = json.dumps(await self.picture(), indent=1)
+                tail = self.log.read_text()[-3000:]
+                raise AssertionError(f"{condition.__name__}{arguments} did not come about: {picture}\n{tail}")
+            await self.pause()
+
+    async def pause(self) -> None:
+        """Until the operator wrote something, or for a moment; then the cluster does its part."""
+        self.ledger.news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await self.ledger.news.wait()
+        if not self.operator.is_alive:
+            self.ledger.stopped = False
+            await self.operator.start()
+        await self.play()
+
+    async def play(self) -> None:
+        """What the Job controller, KServe and the garbage collector do."""
+        for job in await self.admin.list("batch/v1", "Job", self.namespace):
+            if not job.get("status", {}).get("conditions"):
+                await self._end(job)
+        for server in await self.admin.list(SERVING, "InferenceService", self.namespace):
+            if "status" not in server:
+                path = f"/apis/{SERVING}/namespaces/{self.namespace}/inferenceservices/{name_of(server)}"
+                await self.call("PATCH", path, {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+        if self.is_over:
+            await self._collect()
+
+    async def _end(self, job: Object) -> None:
+        try:
+            await end_job(self.admin, job, self.result(job))
+        except AssertionError:  # unless it was deleted meanwhile
+            assert await self.admin.get("batch/v1", "Job", self.namespace, name_of(job)) is None
+
+    def result(self, job: Object) -> str:
+        """What the Job leaves."""
+        labels = job["metadata"]["labels"]
+        match labels["churnops.dev/role"]:
+            case "train":
+                return encode_result(_trained(int(name_of(job).split("-")[1])))
+            case "drift":
+                is_first = labels["churnops.dev/version"] == "v1"
+                return encode_result(make_drift_result(1, 0.6 if self.drifted and is_first else 0.0))
+            case _:
+                return '{"outcome": "Probed", "revision": "version:2"}'
+
+    async def _collect(self) -> None:
+        """Objects whose owner is gone go."""
+        found = [obj for kind in (*KINDS, ("v1", "Pod")) for obj in await self.admin.list(*kind, self.namespace)]
+        alive = {uid_of(obj) for obj in found}
+        for obj in found:
+            owners = obj["metadata"].get("ownerReferences", ())
+            if owners and not any(owner["uid"] in alive for owner in owners):
+                await self.admin.delete(obj)
+
+    async def call(self, method: str, path: str, body: dict[str, Any]) -> None:
+        kind = MERGE if method == "PATCH" else "application/json"
+        reply = await self.admin.call(method, path, body=body, content_type=kind)
+        assert reply.ok or reply.is_absent_object, reply.message
+
+    async def get(self, kind: str, name: str) -> Any:
+        return await self.admin.get(API_VERSION, kind, self.namespace, name)
+
+    async def _is_champion(self, version: str) -> bool:
+        status = (await self.get("ChurnModel", "telco")).get("status", {})
+        ready: Object = next((c for c in status.get("conditions", ()) if c["type"] == "Ready"), {})
+        return status.get("summary", {}).get("champion") == version and ready.get("status") == "True"
+
+    async def _is_alone(self, server: str) -> bool:
+        return [name_of(s) for s in await self.admin.list(SERVING, "InferenceService", self.namespace)] == [server]
+
+    async def _is_checked(self, version: str) -> bool:
+        monitor = await self.get("DriftMonitor", "telco")
+        status = (monitor or {}).get("status", {})
+        return status.get("version") == version and bool(status.get("checks"))
+
+    async def _is_rejected(self) -> bool:
+        run = await self.get("TrainingRun", "telco-3")
+        model = await self.get("ChurnModel", "telco")
+        trained = next(c for c in model["status"]["conditions"] if c["type"] == "Trained")
+        return run is not None and run.get("status", {}).get("phase") == "Rejected" and trained["status"] == "False"
+
+    async def _is_gone(self) -> bool:
+        return not any([await self.admin.list(*kind, self.namespace) for kind in KINDS])
+
+
+def _portrait(obj: Object) -> dict[str, Any]:
+    metadata = obj["metadata"]
+    owners = [ref["name"] for ref in metadata.get("ownerReferences", ())]
+    spec = json.loads(json.dumps(obj.get("spec", {})))
+    for address in ("clusterIP", "clusterIPs"):
+        spec.pop(address, None)
+    labels = {key: value for key, value in metadata.get("labels", {}).items() if "uid" not in key}
+    rest = {"labels": labels, "owners": owners, "spec": spec, "status": obj.get("status", {})}
+    return {"kind": obj["kind"], "name": name_of(obj)} | rest
+
+
+def _trained(number: int) -> Any:
+    if number == 3:
+        bad = {"roc_auc": 0.5, "parity": 0.0, "recall": 0.5}
+        return make_result(2, metrics=bad, comparisons=(make_comparison(0.0),))
+    return make_result(number, comparisons=(make_comparison(0.02),) if number > 1 else ())
+
+
+@asynccontextmanager
+async def a_life(
+    plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, namespace: str, folder: Path, **settings: str
+) -> AsyncIterator[Life]:
+    """A new namespace, and an operator that sees it alone."""
+    admin = await ApiClient.connect(str(plane.kubeconfig("admin")))
+    ledger = Ledger()
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    assert (await admin.call("POST", "/api/v1/namespaces", body=made)).ok
+    tls = create_default_context(cafile=str(plane.folder / "certificates/apiserver.crt"))
+    api_proxy = await Proxy(plane.server, tls, ledger, rewrite=_only(namespace)).start()
+    mlflow_proxy = await Proxy(mlflow.uri, None, ledger).start()
+    await asyncio.to_thread(mlflow.register, f"{namespace}.telco", 2)
+    log = folder / f"{namespace}.log"
+    environment = _environment(plane, folder / namespace, api_proxy.uri, mlflow_proxy.uri) | {"LOG": str(log)}
+    life = Life(
+        plane, mlflow, admin, namespace, Operator(zygote, environment | settings), api_proxy, mlflow_proxy, ledger, log
+    )
+    ledger.stop = life.operator.kill
+    try:
+        await life.operator.start()
+        yield life
+    finally:
+        life.operator.kill()
+        await api_proxy.stop()
+        await mlflow_proxy.stop()
+        await admin.close()
+
+
+def _only(namespace: str) -> Callable[[str], str]:
+    return lambda path: CLUSTERWIDE.sub(rf"\1/namespaces/{namespace}/\2", path)
+
+
+def _environment(plane: ControlPlane, kubeconfig: Path, api: str, tracking: str) -> dict[str, str]:
+    known = json.loads(plane.kubeconfig("operator").read_text())
+    known["clusters"][0]["cluster"] = {"server": api}
+    kubeconfig.with_suffix(".kubeconfig").write_text(json.dumps(known))
+    return {
+        "KUBECONFIG": str(kubeconfig.with_suffix(".kubeconfig")),
+        "CHURN_JOBS_IMAGE": "jobs:1",
+        "CHURN_PREDICTOR_IMAGE": "predictor:1",
+        "CHURN_TRACKING_URI": tracking,
+        "CHURN_STORAGE_URI": "s3://models",
+        "CHURN_CLUSTER": "test",
+        "CHURN_PROBE_SECONDS": "1",
+        "CHURN_HEALTH_PORT": str(free_port()),
+        "CHURN_METRICS_PORT": str(free_port()),
+    }
