@@ -172,8 +172,9 @@ def _json(ask: Ask, *arguments: str) -> dict[str, Any]:
 
 
 def _kserve_manager(ask: Ask) -> dict[str, Any] | None:
-    label = "control-plane=kserve-controller-manager"
-    found: list[dict[str, Any]] = _json(ask, "get", "deployments", "--all-namespaces", "-l", label).get("items", [])
+    name = "metadata.name=kserve-controller-manager"
+    everywhere = ("get", "deployments", "--all-namespaces", "--field-selector", name)
+    found: list[dict[str, Any]] = _json(ask, *everywhere).get("items", [])
     return found[0] if found else None
 
 

@@ -17,6 +17,7 @@ kind_() {
 }
 
 up() {
+  [[ $(uname -sm) == "Linux x86_64" ]] || die "CLUSTER=kind runs programs that are built on this machine, which must be Linux on x86_64"
   need_tools
   if is_up; then
     say "the cluster is up already"

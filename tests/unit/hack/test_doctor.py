@@ -10,7 +10,7 @@ from hack.cluster.doctor import Finding
 VERSION = ("version", "-o", "json")
 CRD = ("get", "crd", "inferenceservices.serving.kserve.io", "-o", "json")
 MANAGERS = (
-    *("get", "deployments", "--all-namespaces", "-l", "control-plane=kserve-controller-manager"),
+    *("get", "deployments", "--all-namespaces", "--field-selector", "metadata.name=kserve-controller-manager"),
     *("-o", "json"),
 )
 CONFIG = ("-n", "kserve", "get", "configmap", "inferenceservice-config", "-o", "json")
