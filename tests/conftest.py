@@ -1,10 +1,14 @@
-"""Counts the test pyramid, and prints it at the end of each run."""
+"""What holds for all tests: no verdict depends on how busy the machine is, and the test pyramid is counted."""
 
 import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 LEVELS = {"unit": ("unit", "golden"), "integration": ("integration",), "end to end": ("e2e",)}
 """From the bottom to the top, with the folders under tests/ that count."""

@@ -84,6 +84,7 @@ def test_every_setting_of_the_operator_is_said_by_the_chart() -> None:
     settings = Settings.from_environment(said)
     assert (settings.health_port, settings.metrics_port) == tuple(int(port) for port in ports.values())
     assert (settings.workers, settings.probe_seconds, settings.log_format) == (16, 2.5, "json")
+    assert (settings.api_timeout_seconds, settings.tracking_timeout_seconds) == (20, 10)
     assert (settings.lease, settings.lease_seconds) == ("churn-system/churn-operator", 30)
     assert settings.namespaces == ("marketing", "sales")
 
