@@ -30,6 +30,15 @@ from churn_operator.api.training import DEFAULT_GATES, Gates, TrainingSpec
 from churn_operator.api.trainingrun import Trigger
 
 
+class BatchingSpec(Model):
+    """Rows of several requests in one call of the model: more throughput for some milliseconds of latency."""
+
+    max_rows: Annotated[int, Field(ge=2, le=1000)] = 64
+    """A batch of this many rows is scored at once."""
+    max_latency_milliseconds: Annotated[int, Field(ge=1, le=1000)] = 2
+    """A smaller one is scored this long after its first row came."""
+
+
 class ServingSpec(Model):
     """How the champion is served."""
 
@@ -37,6 +46,8 @@ class ServingSpec(Model):
     """Pods of each version that serves."""
     resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
     """Of the predictor container."""
+    batching: BatchingSpec | None = None
+    """Absent: each request is scored by itself, as soon as it comes."""
 
 
 class RolloutSpec(Model):

@@ -35,6 +35,8 @@ from churn_operator.core.objects import MODEL_LABEL, Alias, Desired, child_metad
 PORT = 8080
 AGENT_PORT = 9081
 """Where KServe's agent takes the requests that it logs, in front of PORT."""
+GRPC_PORT = 8081
+"""The predictor's own default."""
 MODEL_DIR = "/mnt/models"
 PROBE_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 FETCH_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
@@ -75,7 +77,13 @@ def _service(world: ChurnModelWorld, champion: ServedVersion) -> dict[str, Any]:
                 "component": "predictor",
             },
             "ports": [
-                {"name": "http", "port": 80, "protocol": "TCP", "targetPort": AGENT_PORT if champion.log_url else PORT}
+                {
+                    "name": "http",
+                    "port": 80,
+                    "protocol": "TCP",
+                    "targetPort": AGENT_PORT if champion.log_url else PORT,
+                },
+                {"name": "grpc", "port": GRPC_PORT, "protocol": "TCP", "targetPort": GRPC_PORT},
             ],
         },
     }
@@ -138,8 +146,13 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
                             f"--version={version.version}",
                             f"--http-port={PORT}",
                             *([f"--drain-seconds={LOGGED_DRAIN_SECONDS}"] if version.log_url else []),
+                            *_batching(world),
                         ],
-                        "ports": [{"name": "http1", "containerPort": PORT, "protocol": "TCP"}],
+                        # KServe takes the first for HTTP, and knows gRPC by the name.
+                        "ports": [
+                            {"name": "http1", "containerPort": PORT, "protocol": "TCP"},
+                            {"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"},
+                        ],
                         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - the pod's own
                         "resources": world.spec.serving.resources.to_dict(),
                         "readinessProbe": {
@@ -181,6 +194,13 @@ def _logged_as(world: ChurnModelWorld, version: ServedVersion) -> dict[str, str]
         VERSION_ANNOTATION: version.version,
         MODEL_URI_ANNOTATION: version.model.uri,
     }
+
+
+def _batching(world: ChurnModelWorld) -> list[str]:
+    batching = world.spec.serving.batching
+    if batching is None:
+        return []
+    return [f"--batch-rows={batching.max_rows}", f"--batch-milliseconds={batching.max_latency_milliseconds}"]
 
 
 def _monitor(world: ChurnModelWorld, monitoring: MonitoringSpec) -> dict[str, Any]:

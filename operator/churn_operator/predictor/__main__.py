@@ -4,6 +4,7 @@ import argparse
 import gc
 import signal
 import sys
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def serve(bundle: Bundle, options: argparse.Namespace) -> None:
     """
     from churn_operator.predictor import logs
 
-    logs.configure(options.log_level)
+    logs.configure(options.log_level, model=options.model_name, version=options.version)
     server, model, _ = build_server(bundle, options)
     # What was imported stays: a full collection would look at all of it again, for some 50 ms.
     gc.collect()
@@ -51,13 +52,33 @@ def build_server(bundle: Bundle, options: argparse.Namespace) -> tuple[Any, Any,
     from kserve import ModelServer
     from kserve.model_server import app
 
-    from churn_operator.predictor.edge import Edge
+    from churn_operator.predictor import rpc
+    from churn_operator.predictor.drain import Drain
+    from churn_operator.predictor.edge import Edge, Habits
     from churn_operator.predictor.model import Predictor
+    from churn_operator.predictor.routes import routes
 
-    model = Predictor(options.model_name, options.version, bundle)
-    app.add_middleware(Edge, model=model.name, drain_seconds=options.drain_seconds, access_log=options.access_log)
+    batch_seconds = options.batch_milliseconds / 1000
+    model = Predictor(
+        options.model_name, options.version, bundle, batch_rows=options.batch_rows, batch_seconds=batch_seconds
+    )
+    # The SDK would start gRPC by itself, but with calls that unload the model, and stop it without a grace.
     server = ModelServer(
         http_port=options.http_port, enable_grpc=False, enable_latency_logging=False, grace_period=options.grace_seconds
+    )
+    drain = Drain(options.drain_seconds)
+    servicer = rpc.Servicer(model, drain, data_plane=server.dataplane, access_log=options.access_log)
+    limits = rpc.Limits(options.grpc_age_seconds, options.grace_seconds)
+
+    def beside() -> AbstractAsyncContextManager[None]:
+        return rpc.serving(servicer, options.grpc_port, drain, limits) if options.grpc_port else nullcontext()
+
+    app.add_middleware(
+        Edge,
+        routes=routes(model, drain),
+        meter=model.meter,
+        drain=drain,
+        habits=Habits(options.body_seconds, options.access_log, beside),
     )
     return server, model, app
 
@@ -68,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-name", required=True, help="answers at /v1/models/<name>:predict")
     parser.add_argument("--version", required=True, help="what each prediction says it is from, such as v1")
     parser.add_argument("--http-port", type=int, default=8080)
+    parser.add_argument("--grpc-port", type=int, default=8081, help="0: no gRPC")
+    parser.add_argument("--grpc-age-seconds", type=float, default=12.0, help="how long a gRPC connection lives")
+    parser.add_argument("--body-seconds", type=float, default=10.0, help="how long a request's body may take to come")
+    parser.add_argument("--batch-rows", type=int, default=0, help="rows of several requests in one call; 0: each alone")
+    parser.add_argument("--batch-milliseconds", type=float, default=2.0, help="how long the first of a batch waits")
     parser.add_argument("--drain-seconds", type=float, default=5.0, help="how long to answer on after SIGTERM")
     parser.add_argument("--grace-seconds", type=int, default=15, help="how long requests in flight may take after that")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")

@@ -1,68 +1,144 @@
-"""What stands before the SDK's application: which paths there are, how large a body may be, how the server leaves."""
+"""What stands before the SDK's application: which paths there are, what a request may cost, what is told of it."""
 
 import asyncio
 import logging
-import signal
 import time
-from types import FrameType
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
 
-from kserve.errors import InvalidInput
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from churn_operator.predictor.request import MAX_BODY, PROBE_HEADER
+from churn_operator.predictor.drain import Drain
+from churn_operator.predictor.logs import REQUEST_ID, take_request_id
+from churn_operator.predictor.metrics import Meter, outcome
+from churn_operator.predictor.request import MAX_BODY, MAX_INSTANCES, PROBE_HEADER, Refused
 
 log = logging.getLogger("churn.access")
+
+MAX_DISCARDED = 64 << 20
+"""Bytes of a body that is too large that are read to nowhere: most clients look for an answer only after sending."""
+MAX_BRACES = 16 * MAX_INSTANCES
+"""Objects in a body, counted before it is decoded: a row is one, and a million would block everybody for a second."""
+LARGE = 64 << 10
+"""Bytes of a body from which it is looked at before it is decoded."""
+CLOSE = (b"connection", b"close")
+PROBE = (PROBE_HEADER.encode(), b"true")
+
+Handler = Callable[[bytes, Mapping[str, str]], Awaitable[Response]]
+
+
+class Route(NamedTuple):
+    """A path that is let through."""
+
+    methods: tuple[str, ...]
+    protocol: str | None = None
+    """What its requests are counted under, where they are predictions."""
+    handler: Handler | None = None
+    """None where the SDK answers."""
+
+
+class Habits(NamedTuple):
+    """How the server was told to behave."""
+
+    body_seconds: float
+    """How long a client may take to send a body."""
+    access_log: bool
+    """A line for each answer, not only for refusals."""
+    beside: Callable[[], AbstractAsyncContextManager[None]]
+    """Lives as long as the server accepts requests."""
+
+
+class _Stop(Exception):
+    """A body that will not be looked at."""
+
+    def __init__(self, status: int, text: str, *, close: bool = False) -> None:
+        super().__init__(text)
+        self.status = status
+        self.close = close
 
 
 class Edge:
     """ASGI middleware.
 
-    Of the SDK's paths only the V1 ones are let through: `/v2/repository/models/<name>/unload` would let any client
+    Of the SDK's paths only the named ones are let through: `/v2/repository/models/<name>/unload` would let any client
     take the model away. Content types and CloudEvents headers are cut off: a body is JSON, whatever a client calls it,
     and the SDK answers some of these headers with 500.
 
-    On SIGTERM the server answers on for `drain_seconds`, each answer closing its connection, so that clients move to
-    other pods before the socket closes; then it finishes what is in flight. A second SIGTERM cuts the wait short.
+    While draining, each answer closes its connection.
     """
 
-    def __init__(self, app: ASGIApp, *, model: str, drain_seconds: float, access_log: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, routes: Mapping[str, Route], meter: Meter, drain: Drain, habits: Habits
+    ) -> None:
         self._app = app
-        self._paths = frozenset({"/", "/metrics", "/v1/models", f"/v1/models/{model}", f"/v1/models/{model}:predict"})
-        self._drain_seconds = drain_seconds
-        self._level = logging.INFO if access_log else logging.DEBUG
-        self._draining = False
+        self._routes = routes
+        self._meter = meter
+        self._drain = drain
+        self._body_seconds = habits.body_seconds
+        self._beside = habits.beside
+        self._level = logging.INFO if habits.access_log else logging.DEBUG
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            self._drain_on_sigterm()
-            await self._app(scope, receive, send)
+            self._drain.begin_on_sigterm()
+            async with self._beside():
+                await self._app(scope, receive, send)
             return
-        if scope["type"] != "http" or scope["path"] not in self._paths:
-            answer = JSONResponse({"error": f"{scope['path']}: no such path"}, 404)
-            await answer(scope, receive, send)
-            return
-        scope["headers"] = [
-            header for header in scope["headers"] if not header[0].startswith((b"ce-", b"content-type"))
-        ]
-        await self._app(scope, _bounded(receive), self._observed(scope, send))
+        route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
+        request_id = _take_request_id(scope)
+        observed = self._observed(scope, send, route, request_id)
+        if route is None:
+            await JSONResponse({"error": f"{scope['path']}: no such path"}, 404)(scope, receive, observed)
+        elif scope["method"] not in route.methods:
+            text = f"{scope['path']}: {' or '.join(route.methods)} only"
+            await JSONResponse({"error": text}, 405, {"allow": ", ".join(route.methods)})(scope, receive, observed)
+        elif route.protocol is None and route.handler is None:
+            await self._app(scope, receive, observed)
+        else:
+            await self._answer(route, scope, receive, observed)
 
-    def _observed(self, scope: Scope, send: Send) -> Send:
-        """`send` that logs the answer and, while draining, closes the connection after it."""
+    async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await _read(scope, receive, self._body_seconds) if route.protocol else b""
+        except _Stop as stop:
+            headers = {"connection": "close"} if stop.close else None
+            await JSONResponse({"error": str(stop)}, stop.status, headers)(scope, receive, send)
+            return
+        if body is None:
+            return
+        if route.handler is None:
+            await self._app(scope, _replayed(body, receive), send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            response = await route.handler(body, headers)
+        except Refused as error:
+            response = JSONResponse({"error": str(error)}, 400)
+        await response(scope, receive, send)
+
+    def _observed(self, scope: Scope, send: Send, route: Route | None, request_id: bytes) -> Send:
+        """`send` that counts, logs and names the answer and, while draining, closes the connection after it."""
         started = time.perf_counter()
 
         async def observe(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if self._draining:
-                    message["headers"] = [*message["headers"], (b"connection", b"close")]
-                self._log(scope, message["status"], time.perf_counter() - started)
+                message["headers"] = [*message["headers"], (REQUEST_ID.encode(), request_id)]
+                if self._drain.under_way and CLOSE not in message["headers"]:
+                    message["headers"].append(CLOSE)
+                seconds, status = time.perf_counter() - started, message["status"]
+                probe = PROBE in scope["headers"]
+                if route is not None and route.protocol is not None:
+                    self._meter.asked(route.protocol, outcome(status), seconds, probe=probe)
+                self._log(scope, status, seconds, probe=probe)
             await send(message)
 
         return observe
 
-    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+    def _log(self, scope: Scope, status: int, seconds: float, *, probe: bool) -> None:
         level = logging.INFO if status >= 400 else self._level
-        if (PROBE_HEADER.encode(), b"true") in scope["headers"]:
+        if probe:
             level = logging.DEBUG
         if log.isEnabledFor(level):
             fields = {
@@ -73,33 +149,66 @@ class Edge:
             }
             log.log(level, "request", extra={"fields": fields})
 
-    def _drain_on_sigterm(self) -> None:
-        """Put the drain before the handler that uvicorn has installed by now; off the main thread there is none."""
-        stop = signal.getsignal(signal.SIGTERM)
-        if not callable(stop):
-            return
-        loop = asyncio.get_running_loop()
 
-        def begin(number: int, frame: FrameType | None) -> None:
-            if self._draining:
-                stop(number, frame)
-                return
-            self._draining = True
-            loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, stop, number, None)
+def _take_request_id(scope: Scope) -> bytes:
+    """Give the request an id, and leave it no header that the SDK stumbles over."""
+    given = None
+    headers = []
+    for header in scope["headers"]:
+        name = header[0]
+        if name == b"x-request-id":
+            given = header[1].decode("latin-1")
+        elif not name.startswith((b"ce-", b"content-type")):
+            headers.append(header)
+    taken = take_request_id(given).encode()
+    headers.append((b"x-request-id", taken))
+    scope["headers"] = headers
+    return taken
 
-        signal.signal(signal.SIGTERM, begin)
 
+async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes | None:
+    """The whole body; None when the client has gone.
 
-def _bounded(receive: Receive) -> Receive:
-    """`receive` that refuses a body of more than MAX_BODY bytes."""
+    Raises:
+        _Stop: it is too large, or too slow.
+    """
+    headers = dict(scope["headers"])
+    declared = int(headers.get(b"content-length", b"0"))
+    too_large = f"body: must be at most {MAX_BODY} bytes"
+    if declared > MAX_BODY and headers.get(b"expect", b"").lower() == b"100-continue":
+        raise _Stop(413, too_large, close=True)
+    chunks: list[bytes] = []
     size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                size += len(message["body"])
+                if max(size, declared) <= MAX_BODY:
+                    chunks.append(message["body"])
+                elif size > MAX_DISCARDED:
+                    raise _Stop(413, too_large, close=True)
+                else:
+                    chunks.clear()
+                if not message["more_body"]:
+                    break
+    except TimeoutError:
+        raise _Stop(408, f"body: did not arrive within {seconds:g} s", close=True) from None
+    if size > MAX_BODY:
+        raise _Stop(413, too_large)
+    body = b"".join(chunks)
+    if size > LARGE and body.count(b"{") > MAX_BRACES:
+        raise _Stop(413, f"body: must hold at most {MAX_INSTANCES} rows")
+    return body
 
-    async def bounded() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > MAX_BODY:
-            raise InvalidInput(f"body: must be at most {MAX_BODY} bytes")
-        return message
 
-    return bounded
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """`receive` of a body that has been read."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay

@@ -1,14 +1,34 @@
-"""JSON lines on standard output: one stream, one line each, nothing of what clients sent."""
+"""JSON lines on standard output: one stream, one line each, nothing of what clients sent but their request's id."""
 
 import json
 import logging
 import logging.config
+import os
+import re
 import warnings
+from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
+
+REQUEST_ID = "x-request-id"
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request that is being answered."""
+_SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+def take_request_id(given: str | None) -> str:
+    """The client's id for its request where it is fit for a log and a header, else a new one."""
+    taken = given if given is not None and _SANE.fullmatch(given) else os.urandom(16).hex()
+    request_id.set(taken)
+    return taken
 
 
 class JsonLines(logging.Formatter):
     """One JSON object for each record; `extra={"fields": …}` adds keys."""
+
+    def __init__(self, always: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._always = always or {}
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -16,6 +36,8 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._always,
+            **({"request_id": request_id.get()} if request_id.get() else {}),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
@@ -29,15 +51,18 @@ def is_no_refusal(record: logging.LogRecord) -> bool:
     return type(error).__name__ not in {"InvalidInput", "ModelNotFound"}
 
 
-def configure(level: str) -> None:
-    """Replace the SDK's logging: its loggers keep warnings only, its line for each request is off."""
+def configure(level: str, **always: str) -> None:
+    """Replace the SDK's logging: its loggers keep warnings only, its line for each request is off.
+
+    `always` is what each line says beside its own.
+    """
     # The SDK's own choice of response class; told once for each place, in the middle of the JSON lines.
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"json": {"()": JsonLines}},
+            "formatters": {"json": {"()": JsonLines, "always": always}},
             "filters": {"refusals": {"()": lambda: is_no_refusal}},
             "handlers": {
                 "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"},

@@ -1,13 +1,18 @@
-"""The model as the KServe SDK serves it."""
+"""The model as the KServe SDK serves it, and as our own paths and gRPC ask it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kserve import Model
 from kserve.errors import InvalidInput
 
+from churn_operator.predictor import tensors
+from churn_operator.predictor.batch import Batcher
 from churn_operator.predictor.bundle import Bundle
-from churn_operator.predictor.request import PROBE_HEADER, Refused
+from churn_operator.predictor.metrics import Meter
+from churn_operator.predictor.request import PROBE_HEADER, Refused, Rows
 from churn_operator.predictor.scorer import load
+from churn_operator.predictor.tensors import Inference, Outcome, TensorReader
 
 
 class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
@@ -16,32 +21,80 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
     `churn` is whether the probability reaches the manifest's threshold.
     """
 
-    def __init__(self, name: str, version: str, bundle: Bundle) -> None:
+    def __init__(
+        self, name: str, version: str, bundle: Bundle, *, batch_rows: int = 0, batch_seconds: float = 0.0
+    ) -> None:
         """Load the model.
 
         Raises:
             BundleBroken: it does not answer as it did in training.
         """
         super().__init__(name)
-        self._version = version
+        self.version = version
+        self.contract = bundle.contract
+        self.meter = Meter(name, version, bundle.contract)
         self._threshold = bundle.manifest.threshold
         self._reader, self._scorer = load(bundle)
+        self._tensors = TensorReader(bundle.contract)
+        self._batcher = (
+            Batcher(self._scorer.score, max_rows=batch_rows, seconds=batch_seconds, count=self.meter.batched)
+            if batch_rows > 1
+            else None
+        )
         self.ready = True
 
-    def predict(self, payload: object, headers: dict[str, str] | None = None) -> dict[str, Any]:
-        """Score a decoded body; one marked as the operator's own may leave columns out.
+    async def predict(self, payload: object, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Score a decoded V1 body; one marked as the operator's own may leave columns out.
 
         Raises:
             InvalidInput: the request is at fault; the SDK answers 400 with its text.
         """
-        complete = not headers or headers.get(PROBE_HEADER) != "true"
+        probe = is_probe(headers or {})
         try:
-            rows = self._reader.read(payload, complete=complete)
+            rows = self._reader.read(payload, complete=not probe)
         except Refused as error:
             raise InvalidInput(str(error)) from None
+        return {"predictions": self._predictions(await self._score(rows, probe=probe))}
+
+    async def predict_plain(self, payload: object, *, probe: bool) -> dict[str, Any] | list[dict[str, Any]]:
+        """Score one row as an object, or many as a list.
+
+        Raises:
+            Refused: the request is at fault.
+        """
+        rows = self._reader.read_plain(payload, complete=not probe)
+        predictions = self._predictions(await self._score(rows, probe=probe))
+        return predictions if isinstance(payload, list) else predictions[0]
+
+    async def infer(self, inference: Inference, *, probe: bool) -> Outcome:
+        """Score a V2 request.
+
+        Raises:
+            Refused: the request is at fault.
+        """
+        rows = self._tensors.read(inference.tensors, complete=not probe)
+        scores = await self._score(rows, probe=probe)
+        return Outcome(self.name, self.version, scores, [score >= self._threshold for score in scores])
+
+    def metadata(self) -> dict[str, Any]:
+        """What V2 tells of the model."""
         return {
-            "predictions": [
-                {"probability": score, "churn": score >= self._threshold, "version": self._version}
-                for score in self._scorer.score(rows)
-            ]
+            "name": self.name,
+            "versions": [self.version],
+            "platform": "onnxruntime_onnx",
+            "inputs": tensors.inputs(self.contract),
+            "outputs": tensors.outputs(),
         }
+
+    async def _score(self, rows: Rows, *, probe: bool) -> list[float]:
+        scores = self._scorer.score(rows) if self._batcher is None else await self._batcher.score(rows)
+        if not probe:
+            self.meter.scored(rows, scores)
+        return scores
+
+    def _predictions(self, scores: list[float]) -> list[dict[str, Any]]:
+        return [{"probability": score, "churn": score >= self._threshold, "version": self.version} for score in scores]
+
+
+def is_probe(headers: Mapping[str, str]) -> bool:
+    return headers.get(PROBE_HEADER) == "true"

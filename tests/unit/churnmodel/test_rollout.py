@@ -23,6 +23,7 @@ from churn_operator.churnmodel.decide import GiveUp, Promote, Start, Stay, _vers
 from churn_operator.core import clock
 from churn_operator.core.job import Finished
 from churn_operator.core.objects import Alias, Desired
+from churn_operator.predictor.__main__ import parser
 
 ROLLING = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=1)))
 LATE = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=11)))
@@ -199,6 +200,26 @@ def test_where_predictions_are_logged_a_model_is_monitored_by_them_unless_it_say
     own = make_spec(monitoring={"current": {"source": {"uri": "s3://churn/now.csv"}}, "suspend": True})
     (spec,) = monitors(serving_world(own, settings=LOGGING))
     assert (spec["current"], spec["suspend"]) == ({"source": {"uri": "s3://churn/now.csv"}}, True)
+
+
+def test_batching_is_the_predictors_and_off_unless_asked_for() -> None:
+    def arguments(**serving: Any) -> list[str]:
+        world = serving_world(make_spec(serving=serving))
+        (container,) = objects(world)["InferenceService", "telco-v1"]["spec"]["predictor"]["containers"]
+        return [each for each in container["args"] if "batch" in each]
+
+    assert arguments() == []
+    assert arguments(batching={}) == ["--batch-rows=64", "--batch-milliseconds=2"]
+    batching = {"maxRows": 8, "maxLatencyMilliseconds": 5}
+    assert arguments(batching=batching) == ["--batch-rows=8", "--batch-milliseconds=5"]
+
+
+def test_grpc_has_a_port_of_its_own_behind_the_stable_address() -> None:
+    built = objects(serving_world())
+    (container,) = built["InferenceService", "telco-v1"]["spec"]["predictor"]["containers"]
+    assert [port["name"] for port in container["ports"]] == ["http1", "h2c"], "KServe takes the first one for HTTP"
+    targets = {port["name"]: port["targetPort"] for port in built["Service", "telco"]["spec"]["ports"]}
+    assert targets["grpc"] == container["ports"][1]["containerPort"] == parser().get_default("grpc_port")
 
 
 def test_a_server_holds_no_token_and_its_container_no_credentials() -> None:

@@ -30,14 +30,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory, telco: pd.DataFrame) -> Tr
 
 
 @pytest.fixture(scope="session")
-def application(trained: Trained) -> Any:
-    """The SDK's application, assembled as the server assembles it; there is one in a process."""
+def assembled(trained: Trained) -> tuple[Any, Any, Any]:
+    """The SDK's server, the model, and the SDK's application, of which there is one in a process."""
     logger.addHandler(logging.NullHandler())  # else the SDK logs to a stream that pytest closes
     logger.propagate = False
     server, model, app = build_server(read_bundle(trained.folder), options(trained.folder))
     server.register_model(model)
     RESTServer("", server.dataplane, server.model_repository_extension, 0).create_application()
-    return app
+    return server, model, app
+
+
+@pytest.fixture(scope="session")
+def application(assembled: tuple[Any, Any, Any]) -> Any:
+    return assembled[2]
 
 
 def options(folder: Path) -> argparse.Namespace:

@@ -65,22 +65,41 @@ async def test_a_refusal_names_the_field(client: httpx.AsyncClient, trained: Tra
 
 async def test_a_body_that_is_too_large_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.post(PREDICT, content=b" " * (MAX_BODY + 1), headers=JSON)
-    assert answer.status_code == 400
+    assert answer.status_code == 413
     assert answer.json() == {"error": f"body: must be at most {MAX_BODY} bytes"}
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/", 200), ("/v1/models/telco", 200), ("/v1/models", 200), ("/metrics", 200)]
+    "path",
+    [
+        "/",
+        "/metrics",
+        "/health",
+        "/ready",
+        "/docs",
+        "/openapi.json",
+        "/v1/models",
+        "/v1/models/telco",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models",
+        "/v2/models/telco",
+        "/v2/models/telco/ready",
+    ],
 )
-async def test_probes_and_metrics_are_answered(client: httpx.AsyncClient, path: str, status: int) -> None:
-    assert (await client.get(path)).status_code == status
+async def test_questions_are_answered_and_nothing_else_is_done_there(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 200
+    assert (await client.post(path, content=b"{}")).status_code == 405
 
 
 @pytest.mark.parametrize(
     "path",
     [
         "/v2/repository/models/telco/unload",
-        "/v2/models/telco/infer",
+        "/v2/repository/models/telco/load",
+        "/v2/models/telco/versions/v2/infer",
+        "/v2/models/other/infer",
         "/v1/models/telco:explain",
         "/v1/models/other:predict",
         "/nowhere",

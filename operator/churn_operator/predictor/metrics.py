@@ -1,0 +1,122 @@
+"""What /metrics says beside what the SDK says of itself. Labels are bounded: a version, its columns, outcomes."""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from prometheus_client import REGISTRY, Counter, Histogram
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from churn_operator.api.contract import MISSING, Contract
+from churn_operator.predictor.request import Rows
+
+SECONDS = (0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+CONFIDENCE = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
+MODEL = ("model", "version")
+REQUEST = (*MODEL, "protocol", "outcome", "caller")
+
+REQUESTS = Counter(
+    "churn_predictor_requests",
+    "Predictions asked for: outcome answered, refused, failed or abandoned; caller client or probe",
+    REQUEST,
+)
+REQUEST_SECONDS = Histogram(
+    "churn_predictor_request_seconds", "From a request's head until its answer", REQUEST, buckets=SECONDS
+)
+ROWS = Counter("churn_predictor_rows", "Rows scored for clients", MODEL)
+MISSING_VALUES = Counter("churn_predictor_missing_values", "Values that clients left empty", (*MODEL, "column"))
+UNKNOWN_CATEGORIES = Counter(
+    "churn_predictor_unknown_categories", "Categories of clients that training did not see", (*MODEL, "column")
+)
+BATCHES = Histogram("churn_predictor_batch_rows", "Rows of one call of the model", MODEL, buckets=BATCH_ROWS)
+
+
+class Confidence(Collector):
+    """A histogram that takes the rows of a request at once: a call for each would cost more than the model."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], list[int]] = {}
+        self._sums: dict[tuple[str, str], float] = {}
+
+    def add(self, key: tuple[str, str], probabilities: Iterable[float]) -> None:
+        counts = self._counts.setdefault(key, [0] * (len(CONFIDENCE) + 1))
+        total = 0.0
+        for probability in probabilities:
+            sure = max(probability, 1 - probability)
+            counts[bisect_left(CONFIDENCE, sure)] += 1
+            total += sure
+        self._sums[key] = self._sums.get(key, 0.0) + total
+
+    def collect(self) -> Iterable[Metric]:
+        family = HistogramMetricFamily(
+            "churn_predictor_confidence", "Probability of the likelier answer, of clients' rows", labels=MODEL
+        )
+        for key, counts in self._counts.items():
+            so_far, buckets = 0, []
+            for bound, count in zip((*map(str, CONFIDENCE), "+Inf"), counts, strict=True):
+                so_far += count
+                buckets.append((bound, float(so_far)))
+            family.add_metric(key, buckets, self._sums[key])
+        yield family
+
+
+CONFIDENCES = Confidence()
+REGISTRY.register(CONFIDENCES)
+
+
+class Meter:
+    """The counters of one version."""
+
+    def __init__(self, model: str, version: str, contract: Contract) -> None:
+        self._key = (model, version)
+        self._requests: dict[tuple[str, str, bool], tuple[Counter, Histogram]] = {}
+        self._rows = ROWS.labels(*self._key)
+        self._batches = BATCHES.labels(*self._key)
+        self._missing_numbers = [self._missing(feature.name) for feature in contract.numerical]
+        self._categorical = [
+            (frozenset(feature.categories), self._missing(feature.name), self._unknown(feature.name))
+            for feature in contract.categorical
+        ]
+        CONFIDENCES.add(self._key, ())
+
+    def _missing(self, column: str) -> Counter:
+        return MISSING_VALUES.labels(*self._key, column)
+
+    def _unknown(self, column: str) -> Counter:
+        return UNKNOWN_CATEGORIES.labels(*self._key, column)
+
+    def asked(self, protocol: str, outcome: str, seconds: float, *, probe: bool) -> None:
+        """Count a request that was answered, one way or another."""
+        key = (protocol, outcome, probe)
+        if key not in self._requests:
+            labels = (*self._key, protocol, outcome, "probe" if probe else "client")
+            self._requests[key] = (REQUESTS.labels(*labels), REQUEST_SECONDS.labels(*labels))
+        counter, histogram = self._requests[key]
+        counter.inc()
+        histogram.observe(seconds)
+
+    def scored(self, rows: Rows, probabilities: list[float]) -> None:
+        """Count a client's rows."""
+        self._rows.inc(len(probabilities))
+        CONFIDENCES.add(self._key, probabilities)
+        for numbers in rows.numbers:
+            for number, missing in zip(numbers, self._missing_numbers, strict=True):
+                if number != number:  # noqa: PLR0124 - a missing number is NaN, and this is the quickest way to see it
+                    missing.inc()
+        for categories in rows.categories:
+            for category, (known, missing, unknown) in zip(categories, self._categorical, strict=True):
+                if category not in known:
+                    (missing if category == MISSING else unknown).inc()
+
+    def batched(self, rows: int) -> None:
+        """Count a call of the model for several requests."""
+        self._batches.observe(rows)
+
+
+def outcome(status: int) -> str:
+    """What became of a request, by its HTTP status."""
+    if status < 400:
+        return "answered"
+    return "refused" if status < 500 else "failed"

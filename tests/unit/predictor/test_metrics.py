@@ -1,0 +1,95 @@
+"""What /metrics says after a request."""
+
+import json
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from unit.predictor.trained import Trained
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def scrape(client: httpx.AsyncClient) -> Samples:
+    text = (await client.get("/metrics", headers={"accept": "text/plain"})).text
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        if family.name.startswith("churn_predictor")
+        for sample in family.samples
+    }
+
+
+async def grown(client: httpx.AsyncClient, *requests: tuple[str, object, dict[str, str]]) -> dict[str, float]:
+    """What a few requests add, written as Prometheus would, without the labels that are everywhere."""
+    before = await scrape(client)
+    for path, body, headers in requests:
+        await client.post(path, content=json.dumps(body), headers=headers)
+    after = await scrape(client)
+    found = {}
+    for (name, labels), value in after.items():
+        if (more := value - before.get((name, labels), 0)) and not name.endswith(("_created", "_sum")):
+            rest = ",".join(f"{k}={v}" for k, v in sorted(labels) if k not in {"model", "version"})
+            found[f"{name}{{{rest}}}"] = more
+    return {key: value for key, value in found.items() if "_bucket" not in key}
+
+
+async def test_requests_are_counted_by_protocol_outcome_and_caller(client: httpx.AsyncClient, trained: Trained) -> None:
+    row: dict[str, Any] = trained.rows[0]
+    found = await grown(
+        client,
+        ("/predict", [row, row], {}),
+        ("/v1/models/telco:predict", {"instances": [row]}, {"x-churn-probe": "true"}),
+        ("/v2/models/telco/infer", {}, {}),
+        ("/nowhere", {}, {}),
+    )
+    names = {"protocol=predict,outcome=answered,caller=client", "protocol=v1,outcome=answered,caller=probe"}
+    names |= {"protocol=v2,outcome=refused,caller=client"}
+    labels = {",".join(sorted(name.split(","))) for name in names}
+    assert found == {
+        **{f"churn_predictor_requests_total{{{label}}}": 1 for label in labels},
+        **{f"churn_predictor_request_seconds_count{{{label}}}": 1 for label in labels},
+        "churn_predictor_rows_total{}": 2,
+        "churn_predictor_confidence_count{}": 2,
+    }
+
+
+async def test_what_training_did_not_see_and_what_is_empty_is_counted_by_column(
+    client: httpx.AsyncClient, trained: Trained
+) -> None:
+    odd = trained.rows[0] | {"contract": "Ten years", "payment_method": None, "tenure": None}
+    found = await grown(client, ("/predict", [odd, odd], {}), ("/predict", odd, {"x-churn-probe": "true"}))
+    values = {name: value for name, value in found.items() if "column" in name}
+    assert values == {
+        "churn_predictor_unknown_categories_total{column=contract}": 2,
+        "churn_predictor_missing_values_total{column=payment_method}": 2,
+        "churn_predictor_missing_values_total{column=tenure}": 2,
+    }
+
+
+async def test_no_request_makes_a_new_column(client: httpx.AsyncClient, trained: Trained) -> None:
+    columns = {dict(labels).get("column") for _, labels in await scrape(client)} - {None}
+    await client.post("/predict", json=trained.rows[0] | {"made_up": 1})
+    assert {dict(labels).get("column") for _, labels in await scrape(client)} - {None} == columns
+    assert columns == {feature.name for feature in trained.contract.features}
+
+
+async def test_the_confidence_is_that_of_the_likelier_answer(client: httpx.AsyncClient, trained: Trained) -> None:
+    before = await scrape(client)
+    answers = (await client.post("/predict", json=trained.rows[:50])).json()
+    after = await scrape(client)
+    sure = [max(each["probability"], 1 - each["probability"]) for each in answers]
+    labels = {"model": "telco", "version": "v1"}
+    for bound in ("0.55", "0.8", "0.95", "1.0", "+Inf"):
+        key = ("churn_predictor_confidence_bucket", frozenset((labels | {"le": bound}).items()))
+        assert after[key] - before.get(key, 0) == sum(each <= float(bound) for each in sure)
+    key = ("churn_predictor_confidence_sum", frozenset(labels.items()))
+    assert round(after[key] - before[key], 9) == round(sum(sure), 9)
+
+
+async def test_latency_is_told_below_a_millisecond(client: httpx.AsyncClient, trained: Trained) -> None:
+    await client.post("/predict", json=trained.rows[0])
+    bounds = {
+        dict(labels)["le"] for name, labels in await scrape(client) if name == "churn_predictor_request_seconds_bucket"
+    }
+    assert {bound for bound in bounds if float(bound) < 0.001} == {"0.0001", "0.00025", "0.0005", "0.00075"}
