@@ -179,14 +179,14 @@ class Service:
 
     def __init__(self) -> None:
         self.target = 0
-        self.connections = 0
+        self.connections: list[asyncio.Task[None]] = []
 
-    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(asyncio.ensure_future(self.connect(reader, writer)))
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(pump(reader, back))
-            group.create_task(pump(there, writer))
+        await asyncio.gather(pump(reader, back), pump(there, writer))
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -195,6 +195,8 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             writer.write(data)
             await writer.drain()
     writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def hammer(stub: Any, message: Any, stop: asyncio.Event) -> int:
@@ -209,17 +211,18 @@ async def test_a_pod_that_goes_away_under_load_fails_no_call(assembled: tuple[An
     _, model, _ = assembled
     ports, drain, service, stop = free_ports(2), Drain(0), Service(), asyncio.Event()
     first, second = (rpc.Servicer(model, d, data_plane=None, access_log=False) for d in (drain, Drain(0)))
-    async with rpc.serving(second, ports[1], Drain(0), LIMITS), asyncio.TaskGroup() as group:
-        front = await asyncio.start_server(service.take, "127.0.0.1", 0)
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{front.sockets[0].getsockname()[1]}")
-        async with front, channel, rpc.serving(first, ports[0], drain, rpc.Limits(age_seconds=1, grace_seconds=5)):
+    front = await asyncio.start_server(service.take, "127.0.0.1", 0)
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{front.sockets[0].getsockname()[1]}")
+    stub = GRPCInferenceServiceStub(channel)
+    async with rpc.serving(second, ports[1], Drain(0), LIMITS), front, channel, asyncio.TaskGroup() as group:
+        async with rpc.serving(first, ports[0], drain, rpc.Limits(age_seconds=1, grace_seconds=5)):
             service.target = ports[0]
-            calls = [
-                group.create_task(hammer(GRPCInferenceServiceStub(channel), request(trained), stop)) for _ in range(8)
-            ]
+            calls = [group.create_task(hammer(stub, request(trained), stop)) for _ in range(8)]
             while not first.is_asked():
                 await asyncio.wait(calls, timeout=0.05)
             service.target, drain.since = ports[1], time.monotonic()
-        assert not first.is_asked()
+        assert not first.is_asked(), "it left while clients still asked"
         assert second.is_asked()
         stop.set()
+    await asyncio.gather(*service.connections)
+    assert len(service.connections) > 1
