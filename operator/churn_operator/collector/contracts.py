@@ -12,7 +12,7 @@ from churn_operator.api.contract import CONTRACT_FILE, Contract
 from churn_operator.collector.rows import Reader
 from churn_operator.storage.bundle import load_files, reference
 from churn_operator.storage.failure import JobError
-from churn_operator.storage.files import LocalStore
+from churn_operator.storage.files import LocalStore, s3_client
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,10 @@ class Contracts:
         self._loading: dict[str, asyncio.Task[Reader]] = {}
         self._failed: OrderedDict[str, tuple[float, float, str]] = OrderedDict()
         """When it may be tried again, the pause before that, and what was wrong."""
+
+    def prepare(self) -> None:
+        """Make the object store's client: importing it takes longer than the first event may wait."""
+        s3_client("")
 
     async def get(self, uri: str) -> Reader:
         """The reader of a version's rows; those who ask at the same time share one attempt.

@@ -49,6 +49,7 @@ class Collector:
     async def run(self, stop: asyncio.Event) -> bool:
         """Serve until `stop`, then bring what is buffered to the object store; whether all of it is there."""
         s = self._settings
+        await asyncio.to_thread(self._contracts.prepare)
         app = application(self._receiver, s.max_event_bytes, self.healthy, self.ready)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=10)
         await runner.setup()
