@@ -1,12 +1,14 @@
 """The operator's process: of all replicas one leads. There Kopf watches and the queue works."""
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +20,7 @@ from churn_operator.churnmodel import ChurnModelKind
 from churn_operator.core import logs
 from churn_operator.core.client import ApiClient
 from churn_operator.core.cluster import Neighbours
-from churn_operator.core.errors import NamespaceGoing, Unavailable
+from churn_operator.core.errors import KindMissing, NamespaceGoing, Unavailable
 from churn_operator.core.kind import Kind
 from churn_operator.core.lease import Lease, LeaseLost
 from churn_operator.core.metrics import LEADER, QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES
@@ -26,9 +28,10 @@ from churn_operator.core.objects import MANAGER, Key, uid_of
 from churn_operator.core.prober import Prober
 from churn_operator.core.queue import Queue
 from churn_operator.core.reconcile import reconcile
+from churn_operator.core.store import Store
 from churn_operator.core.tracking import Tracking
 from churn_operator.driftmonitor import DriftMonitorKind
-from churn_operator.handlers import kopf_settings, registry
+from churn_operator.handlers import WATCHED, kopf_settings, registry
 from churn_operator.health import Health, served
 from churn_operator.settings import Settings
 from churn_operator.trainingrun import TrainingRunKind
@@ -37,6 +40,9 @@ LOOK_SECONDS = 60.0
 """The longest that one look may take."""
 GOING_WAKE = timedelta(minutes=1)
 """Between two looks at an object whose namespace is being deleted: it will be gone, unless something holds it."""
+FILL_SOON = 10.0
+FILL_AGAIN = 300.0
+"""Seconds between two listings of everything."""
 
 log = logging.getLogger(__name__)
 
@@ -72,18 +78,18 @@ async def run(settings: Settings) -> None:
     """Run until a signal, or until something that cannot be repaired from inside: then the kubelet starts anew."""
     stop = asyncio.Event()
     _on_signals(stop)
-    async with _neighbours(settings) as (api, neighbours):
+    async with neighbours(settings) as (api, cluster):
         known = await _with_cluster(settings, api)
         identity = os.environ.get("HOSTNAME", MANAGER)
         lease = Lease(api, known.lease, identity, known.lease_seconds) if known.lease else None
-        health = Health(lease)
+        health = Health(cluster.store, lease)
         async with served(health, known):
             if lease is not None:
                 if not await _acquired(lease, stop):
                     return
                 api.fence = lease
-            health.queue = Queue(Loop(known, neighbours).look, known.workers)
-            await _lead(known, health, lease, stop)
+            health.queue = Queue(Loop(known, cluster).look, known.workers)
+            await _lead(health, lease, Watches(known, api, cluster.store, health, stop))
 
 
 def _on_signals(stop: asyncio.Event) -> None:
@@ -102,20 +108,21 @@ async def _acquired(lease: Lease, stop: asyncio.Event) -> bool:
     return lease.left() > 0
 
 
-async def _lead(settings: Settings, health: Health, lease: Lease | None, stop: asyncio.Event) -> None:
+async def _lead(health: Health, lease: Lease | None, watches: "Watches") -> None:
     """Watch and work while the Lease is held. It is given back as soon as nothing is written any more."""
     queue = health.queue
     if queue is None:
         raise ValueError("who leads needs a queue")
     LEADER.set(1)
     QUEUE_DEPTH.set_function(lambda: len(queue))
-    stopped = asyncio.create_task(stop.wait(), name="signal")
+    stopped = asyncio.create_task(watches.stop.wait(), name="signal")
     worker = asyncio.create_task(queue.run(), name="queue")
     keeper = asyncio.create_task(lease.keep() if lease is not None else asyncio.Event().wait(), name="lease")
+    filler = asyncio.create_task(watches.keep_filled(), name="store")
     await asyncio.sleep(0)  # Kopf ends by waiting for every task that is younger than itself
-    watcher = asyncio.create_task(_watch(settings, health, queue, stop), name="kopf")
-    done, _ = await asyncio.wait({stopped, worker, keeper, watcher}, return_when=asyncio.FIRST_COMPLETED)
-    await _end(stopped, worker, keeper)
+    watcher = asyncio.create_task(watches.run(queue), name="kopf")
+    done, _ = await asyncio.wait({stopped, worker, keeper, filler, watcher}, return_when=asyncio.FIRST_COMPLETED)
+    await _end(stopped, worker, keeper, filler)
     LEADER.set(0)
     if lease is not None:
         await lease.release()
@@ -124,17 +131,43 @@ async def _lead(settings: Settings, health: Health, lease: Lease | None, stop: a
         task.result()
 
 
-async def _watch(settings: Settings, health: Health, queue: Queue, stop: asyncio.Event) -> None:
-    def started() -> None:
-        _on_signals(stop)
-        health.watches = True
+@dataclass(frozen=True)
+class Watches:
+    """Kopf, and the listings beside it."""
 
-    await kopf.operator(
-        registry=registry(queue.add, started),
-        settings=kopf_settings(),
-        clusterwide=not settings.namespaces,
-        namespaces=settings.namespaces,
-    )
+    settings: Settings
+    api: ApiClient
+    store: Store
+    health: Health
+    stop: asyncio.Event
+
+    async def run(self, queue: Queue) -> None:
+        await self._fill()
+        await kopf.operator(
+            registry=registry(self.store, queue.add, self._started),
+            settings=kopf_settings(),
+            clusterwide=not self.settings.namespaces,
+            namespaces=self.settings.namespaces,
+        )
+
+    def _started(self) -> None:
+        _on_signals(self.stop)
+        self.health.watches = True
+
+    async def keep_filled(self) -> None:
+        """List everything soon after the watches began, and then from time to time: see core/store.py."""
+        for pause in itertools.chain((FILL_SOON,), itertools.repeat(FILL_AGAIN)):
+            await asyncio.sleep(pause)
+            await self._fill()
+
+    async def _fill(self) -> None:
+        for api_version, kind, labels in WATCHED:
+            try:
+                await self.store.fill(kind, self.api.pages(api_version, kind, self.settings.namespaces, labels))
+            except KindMissing:
+                self.store.filled.discard(kind)
+            except (Unavailable, ValueError) as error:
+                log.warning("%s could not be listed: %s", kind, error)
 
 
 async def _end(*tasks: "asyncio.Task[Any]") -> None:
@@ -144,7 +177,7 @@ async def _end(*tasks: "asyncio.Task[Any]") -> None:
 
 
 @asynccontextmanager
-async def _neighbours(settings: Settings) -> AsyncIterator[tuple[ApiClient, Neighbours]]:
+async def neighbours(settings: Settings) -> AsyncIterator[tuple[ApiClient, Neighbours]]:
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
     api = await ApiClient.connect(None if in_cluster else os.environ.get("KUBECONFIG", "~/.kube/config"))
     api.timeout = settings.api_timeout_seconds

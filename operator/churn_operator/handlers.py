@@ -8,17 +8,30 @@ from typing import Any
 import kopf
 
 from churn_operator.api.base import GROUP, VERSION
+from churn_operator.core.client import PAGE
 from churn_operator.core.objects import MANAGED_BY, MANAGER, MODEL_LABEL, Key, Object, name_of
+from churn_operator.core.store import Store
 
 OURS = ("churnmodels", "trainingruns", "driftmonitors")
+KINDS = frozenset({"ChurnModel", "TrainingRun", "DriftMonitor"})
 CHILDREN = (
     ("batch", "v1", "jobs"),
     ("", "v1", "pods"),
     ("", "v1", "services"),
     ("serving.kserve.io", "v1beta1", "inferenceservices"),
 )
-KINDS = frozenset({"ChurnModel", "TrainingRun", "DriftMonitor"})
+OWN_CHILDREN = f"{MANAGED_BY}={MANAGER}"
+WATCHED = (
+    *((f"{GROUP}/{VERSION}", kind, "") for kind in sorted(KINDS)),
+    ("batch/v1", "Job", OWN_CHILDREN),
+    ("v1", "Pod", OWN_CHILDREN),
+    ("v1", "Service", OWN_CHILDREN),
+    ("serving.kserve.io/v1beta1", "InferenceService", OWN_CHILDREN),
+)
+"""What the store is filled with: apiVersion, kind, and the labels that it must have."""
 REQUEST_SECONDS = 30.0
+IDLE_SECONDS = 0.1
+"""Kopf keeps a task, and an object's last event, for this long."""
 
 
 @dataclass
@@ -40,7 +53,7 @@ class Index:
         elif kind in KINDS:
             model = Key("ChurnModel", namespace, obj["spec"]["modelRef"]["name"])
             waits = not gone and "finishedAt" not in obj.get("status", {})
-            (self.referrers[model].add if waits else self.referrers[model].discard)(key)
+            self._refer(model, key, waits=waits)
             yield key
             yield model
         elif kind == "Pod":
@@ -49,6 +62,14 @@ class Index:
             if kind == "Job":
                 self._remember_job(namespace, name, owner, gone=gone)
             yield owner
+
+    def _refer(self, model: Key, key: Key, *, waits: bool) -> None:
+        if waits:
+            self.referrers[model].add(key)
+        elif model in self.referrers:
+            self.referrers[model].discard(key)
+            if not self.referrers[model]:
+                del self.referrers[model]
 
     def _of_pod(self, pod: Object) -> Iterator[Key]:
         """A Job's pod wakes the Job's owner; a server's pod, which KServe gave our labels, its model."""
@@ -70,6 +91,11 @@ class Index:
             self.jobs[namespace, name] = owner
 
 
+def _is_new(obj: Object) -> bool:
+    """A model that nobody looked at yet: a thousand of them must not keep a change of another one waiting."""
+    return obj["kind"] == "ChurnModel" and "status" not in obj
+
+
 def _controller_reference(obj: Object) -> Object | None:
     return next((ref for ref in obj["metadata"].get("ownerReferences", ()) if ref.get("controller")), None)
 
@@ -81,18 +107,24 @@ def _controller(obj: Object) -> Key | None:
     return Key(ref["kind"], obj["metadata"]["namespace"], ref["name"])
 
 
-def registry(wake: Callable[[Key], None], started: Callable[[], None] = lambda: None) -> kopf.OperatorRegistry:
+def registry(
+    store: Store, wake: Callable[[Key, bool], None], started: Callable[[], None] = lambda: None
+) -> kopf.OperatorRegistry:
     """Watches of the three kinds and of their children.
 
-    `on.event` alone: every other handler of Kopf's would write annotations or finalizers. `started` is called when
-    Kopf has taken over the process' signals, so that they can be taken back.
+    `on.event` alone: every other handler of Kopf's would write annotations or finalizers. What is listed at the start,
+    and a model that nobody looked at yet, is backlog: what changes goes before it. `started` is called when Kopf has
+    taken over the process' signals, so that they can be taken back.
     """
     handlers = kopf.OperatorRegistry()
     index = Index()
 
     async def on_event(event: Any, **_: Any) -> None:
-        for key in index.wakes(event["object"], gone=event["type"] == "DELETED"):
-            wake(key)
+        obj, gone = event["object"], event["type"] == "DELETED"
+        store.see(obj, gone=gone)
+        backlog = event["type"] is None or _is_new(obj)
+        for key in index.wakes(obj, gone=gone):
+            wake(key, backlog)
 
     async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
@@ -115,6 +147,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.posting.enabled = False
     settings.networking.request_timeout = REQUEST_SECONDS
+    settings.queueing.idle_timeout = IDLE_SECONDS
+    settings.watching.chunk_size = PAGE
     for group, _, plural in CHILDREN:
-        settings.watching.label_selectors[group, plural] = f"{MANAGED_BY}={MANAGER}"
+        settings.watching.label_selectors[group, plural] = OWN_CHILDREN
     return settings

@@ -8,16 +8,19 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from churn_operator.core.lease import Lease
 from churn_operator.core.queue import Queue
+from churn_operator.core.store import Store
 from churn_operator.settings import Settings
 
 STALLED_SECONDS = 180.0
-"""The process counts as dead when nothing was finished for this long although there was something to do."""
+"""The process counts as dead when nothing was finished for this long although there was something to do, or when a
+watch has not shown for this long what was written or listed."""
 
 
 class Health:
     """Judges by what gets done, not by whether this port answers."""
 
-    def __init__(self, lease: Lease | None = None) -> None:
+    def __init__(self, store: Store, lease: Lease | None = None) -> None:
+        self._store = store
         self._lease = lease
         self.queue: Queue | None = None
         """Of the one that leads."""
@@ -28,8 +31,11 @@ class Health:
         """Whether a new start would not help."""
         if self.queue is None:
             return True, self._waiting()
-        stalled = self.queue.stalled
-        return stalled <= STALLED_SECONDS, f"{len(self.queue)} waiting, nothing finished for {stalled:.0f} s"
+        stalled, lag = self.queue.stalled, self._store.lag()
+        text = f"{len(self.queue)} waiting, nothing finished for {stalled:.0f} s"
+        if lag > STALLED_SECONDS:
+            return False, f"{text}; a watch has shown nothing of a change for {lag:.0f} s"
+        return stalled <= STALLED_SECONDS, text
 
     def ready(self) -> tuple[bool, str]:
         """Whether it works, or would take over at once."""

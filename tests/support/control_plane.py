@@ -148,6 +148,16 @@ class ControlPlane:
                 found.append(f"{event['verb']} {resource} {ref.get('name', '')}".rstrip())
         return found
 
+    def requests(self, user: str) -> tuple[int, int]:
+        """The user's reads and writes so far; writes that were refused, and Events, are among them, watches are not."""
+        reads = writes = 0
+        for line in self.audit_log.read_text().splitlines():
+            event = json.loads(line)
+            if event["user"].get("username") == user:
+                reads += event["verb"] in {"get", "list"}
+                writes += event["verb"] in {"create", "update", "patch", "delete"}
+        return reads, writes
+
     def _run(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)

@@ -38,6 +38,8 @@ class MemoryCluster:
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:  # noqa: ARG002 - the interface
         return deepcopy(self.objects.get((kind, name)))
 
+    fresh = get
+
     async def list(
         self,
         api_version: str,  # noqa: ARG002 - the interface

@@ -89,6 +89,13 @@ class Operator:
         fields: Mapping[str, str] = dict(line.split(":", 1) for line in status.splitlines())
         return int(fields["VmRSS"].split()[0]) / 1024
 
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU time since its start."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 def ask(port: int, path: str) -> str:
     """What is answered there; nothing where nobody does."""

@@ -1,14 +1,15 @@
 """The API server, over HTTP, by the official client: login, TLS and token renewal are its, objects are plain JSON.
 
 Reads and writes go by path. A kind's path is asked of the API server once; where it is not served it is asked again
-at every use, so that a CRD that comes later is found without a restart.
+after a while, so that a CRD that comes later is found without a restart.
 """
 
+import asyncio
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
@@ -41,6 +42,10 @@ TOLD = "failed to create typed patch object"
 """A field that the schema does not have."""
 WEBHOOK = "failed calling webhook"
 """One such as KServe's does not answer, for who knows how long."""
+PAGE = 500
+"""Objects in an answer to a list."""
+BELIEVED = 10.0
+"""Seconds for which a kind that is not served is not asked for again."""
 MESSAGE_LIMIT = 1024
 """Bytes of an Event's message."""
 
@@ -117,6 +122,7 @@ class ApiClient:
         self._identity = identity
         self._resources: dict[tuple[str, str], Resource] = {}
         self._webhooks = Outages(WebhookUnavailable)
+        self._missing: dict[tuple[str, str], float] = {}
         api.configuration.trace_configs = [self._trace()]
 
     @classmethod
@@ -178,32 +184,51 @@ class ApiClient:
         typed = (dict(item, apiVersion=api_version, kind=kind) for item in items)
         return tuple(sorted(typed, key=name_of))
 
-    async def create(self, obj: Object) -> None:
+    async def create(self, obj: Object) -> Object:
         path = (await self._resource(obj["apiVersion"], obj["kind"])).path(obj["metadata"]["namespace"])
-        await self._write(obj, lambda: self.call("POST", path, body=obj, query=[("fieldManager", MANAGER)]))
+        return await self._write(obj, lambda: self.call("POST", path, body=obj, query=[("fieldManager", MANAGER)]))
 
-    async def apply(self, obj: Object, live: Object | None) -> None:
+    async def apply(self, obj: Object, live: Object | None) -> Object:
         """Only over what was seen: the live object must not have changed since."""
         body = obj if live is None else {**obj, "metadata": obj["metadata"] | _seen(live)}
         path = (await self._resource(obj["apiVersion"], obj["kind"])).path(obj["metadata"]["namespace"], name_of(obj))
-        await self._write(obj, lambda: self._apply(path, body))
+        return await self._write(obj, lambda: self._apply(path, body))
 
-    async def delete(self, live: Object) -> None:
+    async def delete(self, live: Object) -> Object | None:
+        """None where it is gone; the object where somebody's finalizer holds it."""
         path = (await self._resource(live["apiVersion"], live["kind"])).path(
             live["metadata"]["namespace"], name_of(live)
         )
         options = {"propagationPolicy": "Background", "preconditions": _seen(live)}
         reply = await self.call("DELETE", path, body=options)
-        if not reply.is_absent_object:
-            self._written(reply, live)
+        if reply.is_absent_object or self._written(reply, live).get("kind") != live["kind"]:
+            return None
+        return reply.body if "deletionTimestamp" in reply.body["metadata"] else None
 
-    async def apply_status(self, live: Object, status: dict[str, Any]) -> None:
+    async def apply_status(self, live: Object, status: dict[str, Any]) -> Object | None:
+        """None where the object is gone."""
         metadata = {key: live["metadata"][key] for key in ("name", "namespace")} | _seen(live)
         body = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": status}
         resource = await self._resource(live["apiVersion"], live["kind"])
         reply = await self._apply(resource.path(metadata["namespace"], metadata["name"], "status"), body)
-        if not reply.is_absent_object:
-            self._written(reply, live)
+        return None if reply.is_absent_object else self._written(reply, live)
+
+    async def pages(
+        self, api_version: str, kind: str, namespaces: Sequence[str], labels: str
+    ) -> AsyncIterator[tuple[Object, int]]:
+        """Each object of a kind in these namespaces, or everywhere, with the resourceVersion of what was listed."""
+        resource = await self._resource(api_version, kind)
+        for path in [resource.path(namespace) for namespace in namespaces] or [f"{resource.prefix}/{resource.plural}"]:
+            more = ""
+            while True:
+                query = [("labelSelector", labels), ("limit", str(PAGE)), ("continue", more)]
+                reply = await self.call("GET", path, query=[(key, value) for key, value in query if value])
+                body = self._read(reply, api_version, kind)
+                for item in body["items"]:
+                    yield dict(item, apiVersion=api_version, kind=kind), int(body["metadata"]["resourceVersion"])
+                more = body["metadata"].get("continue", "")
+                if not more:
+                    break
 
     async def event(self, about: Object, condition: Object, now: datetime) -> None:
         try:
@@ -243,13 +268,13 @@ class ApiClient:
             reply = await self.call("PATCH", f"{path}/{name}", body=again, content_type=MERGE)
         self._written(reply, body)
 
-    async def _write(self, obj: Object, call: Callable[[], Awaitable[Reply]]) -> None:
+    async def _write(self, obj: Object, call: Callable[[], Awaitable[Reply]]) -> Object:
         """A write that webhooks may look at: where one is away, its kind is left alone for a while."""
 
-        async def written() -> None:
-            self._written(await call(), obj)
+        async def written() -> Object:
+            return self._written(await call(), obj)
 
-        await self._webhooks.ask((obj["apiVersion"], obj["kind"]), written)
+        return await self._webhooks.ask((obj["apiVersion"], obj["kind"]), written)
 
     async def _apply(self, path: str, body: Object) -> Reply:
         query = [("fieldManager", MANAGER), ("force", "true")]
@@ -262,9 +287,9 @@ class ApiClient:
             raise Unavailable(f"reading {kind}: {reply.message}")
         return reply.body
 
-    def _written(self, reply: Reply, obj: Object) -> None:
+    def _written(self, reply: Reply, obj: Object) -> Object:
         if reply.ok:
-            return
+            return reply.body
         if reply.status == 404 and not reply.is_absent_object:
             self._forget(obj["apiVersion"], obj["kind"])
         what = f"{obj['kind']} {name_of(obj)}: {reply.message}"
@@ -284,6 +309,8 @@ class ApiClient:
         known = self._resources.get((api_version, kind))
         if known is not None:
             return known
+        if _time() < self._missing.get((api_version, kind), 0.0):
+            raise KindMissing(_missing(api_version, kind))
         prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         reply = await self.call("GET", prefix)
         if not reply.ok and reply.status != 404:
@@ -293,6 +320,7 @@ class ApiClient:
                 resource = Resource(prefix, served["name"], served["namespaced"])
                 self._resources[api_version, kind] = resource
                 return resource
+        self._missing[api_version, kind] = _time() + BELIEVED
         raise KindMissing(_missing(api_version, kind))
 
     async def call(
@@ -320,12 +348,13 @@ class ApiClient:
             API_REQUESTS.labels(method, "none").inc()
             raise Unavailable(f"the API server does not answer: {error!r}") from error
         API_REQUESTS.labels(method, str(response.status)).inc()
+        answer = _parse(text)
         if response.status in {429, 503}:
-            said = f"the API server answers {response.status} {response.reason}: {_parse(text).get('message', '')}"
+            said = f"the API server answers {response.status} {response.reason}: {answer.get('message', '')}"
             raise Unavailable(said).wanting(response.headers)
-        if response.status < 300 and "kind" not in _parse(text):
+        if response.status < 300 and "kind" not in answer:
             raise Unavailable(f"what answers is not the API server: {text.decode(errors='replace')[:200]}")
-        return Reply(response.status, _parse(text))
+        return Reply(response.status, answer)
 
 
 def _is_fenced(method: str, path: str) -> bool:
@@ -345,6 +374,10 @@ def _parse(text: bytes) -> Object:
     except ValueError:
         return {"message": text.decode(errors="replace").strip()[:200]}
     return body if isinstance(body, dict) else {}
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _missing(api_version: str, kind: str) -> str:

@@ -1,22 +1,80 @@
 """All neighbours in one: what a kind may read (`Cluster`) and what the loop may write (`Writer`)."""
 
+import time
+from collections.abc import Awaitable
+from typing import Any
+
 from churn_operator.core.client import ApiClient
+from churn_operator.core.errors import Outdated
+from churn_operator.core.objects import Alias, Object, name_of
 from churn_operator.core.prober import Prober
+from churn_operator.core.store import Store
 from churn_operator.core.tracking import Tracking
 
 
 class Neighbours:
-    """The API server, MLflow and the servers, each through its own client."""
+    """The API server, MLflow and the servers, each through its own client.
 
-    def __init__(self, api: ApiClient, tracking: Tracking, prober: Prober) -> None:
-        self.get = api.get
-        self.list = api.list
-        self.create = api.create
-        self.apply = api.apply
-        self.delete = api.delete
-        self.apply_status = api.apply_status
+    What the store knows is not asked for. What a write was answered, the store knows at once.
+    """
+
+    def __init__(self, api: ApiClient, tracking: Tracking, prober: Prober, store: Store | None = None) -> None:
+        self.store = store or Store(time.monotonic)
+        self._api = api
+        self._tracking = tracking
+        self.fresh = api.get
         self.event = api.event
         self.find_run = tracking.find_run
         self.alias = tracking.alias
-        self.set_alias = tracking.set_alias
         self.predict = prober.predict
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
+        if kind in self.store.filled:
+            return self.store.get(kind, namespace, name)
+        return await self._api.get(api_version, kind, namespace, name)
+
+    async def list(
+        self, api_version: str, kind: str, namespace: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[Object, ...]:
+        if kind in self.store.filled:
+            return self.store.list(kind, namespace, labels=labels, fields=fields)
+        return await self._api.list(api_version, kind, namespace, labels=labels, fields=fields)
+
+    async def create(self, obj: Object) -> None:
+        await self._learn(obj, None, self._api.create(obj))
+
+    async def apply(self, obj: Object, live: Object | None) -> None:
+        await self._learn(obj, live, self._api.apply(obj, live))
+
+    async def apply_status(self, live: Object, status: dict[str, Any]) -> None:
+        await self._learn(live, live, self._api.apply_status(live, status))
+
+    async def delete(self, live: Object) -> None:
+        await self._learn(live, live, self._api.delete(live))
+
+    async def set_alias(self, alias: Alias) -> None:
+        self._api.check()
+        await self._tracking.set_alias(alias)
+
+    async def _learn(self, obj: Object, live: Object | None, write: Awaitable[Object | None]) -> None:
+        """Remember the answer: the object, or None where it is gone. What changed meanwhile is read anew."""
+        if obj["kind"] not in self.store.filled:
+            await write
+            return
+        try:
+            answer = await write
+        except Outdated:
+            if live is not None:
+                self._replace(live, await self._api.get(*_address(live)))
+            raise
+        self._replace(live or obj, answer)
+
+    def _replace(self, known: Object, answer: Object | None) -> None:
+        if answer is not None:
+            self.store.learn(answer)
+        else:
+            self.store.drop(known)
+
+
+def _address(obj: Object) -> tuple[str, str, str, str]:
+    return obj["apiVersion"], obj["kind"], obj["metadata"]["namespace"], name_of(obj)

@@ -36,6 +36,9 @@ class Cluster(Protocol):
             KindMissing: the API server does not serve this kind.
         """
 
+    async def fresh(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
+        """The same from the API server itself, whoever's object it is."""
+
     async def list(
         self, api_version: str, kind: str, namespace: str, *, labels: str = "", fields: str = ""
     ) -> tuple[Object, ...]:

@@ -1,6 +1,8 @@
 """A keyed work queue: each key is worked by one worker at a time, and never forgotten.
 
 * A key that is added while it waits is worked once; one that is added while it is worked is worked again after.
+* What waits is fresh or backlog. Fresh keys go first, so that a change is not kept waiting by a thousand cold objects;
+  every few keys one of the backlog is taken, so that it does not starve.
 * A worked key says when it wants to be looked at again; only its latest wish counts.
 * A key that failed is worked again after a random part of a growing pause, until it succeeds; where a neighbour asked
   to be left alone for a while, that comes first.
@@ -12,6 +14,7 @@ import heapq
 import itertools
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -25,6 +28,10 @@ LONGEST_PAUSE = 60.0
 """…up to this."""
 DOUBLINGS = 10
 """As many as it takes from the first pause to the longest."""
+BACKLOG_TURN = 8
+"""One key in so many is taken from the backlog, however much is fresh."""
+SPARE = 64
+"""Overtaken wishes that are not worth clearing away."""
 FEW = 5
 """Failures in a row that are not worth a warning where somebody was only faster."""
 
@@ -43,8 +50,12 @@ class Queue:
         self._work = work
         self._workers = workers
         self._jitter = jitter
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
-        self._waiting: set[Key] = set()
+        self._ready = asyncio.Semaphore(0)
+        self._fresh: deque[Key] = deque()
+        self._backlog: deque[Key] = deque()
+        self._waiting: dict[Key, bool] = {}
+        """Whether it is backlog. A key that became fresh meanwhile is in both lines, and counts in one."""
+        self._picked = 0
         self._working: set[Key] = set()
         self._dirty: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -63,15 +74,30 @@ class Queue:
         """Seconds since something was finished, while there is something to do."""
         return _time() - self._progress if self._waiting or self._working else 0.0
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, backlog: bool = False) -> None:  # noqa: FBT001, FBT002 - what an event says
         """Have the key worked as soon as a worker is free."""
         if key in self._working:
             self._dirty.add(key)
         elif key not in self._waiting:
             if not self._waiting and not self._working:
                 self._progress = _time()
-            self._waiting.add(key)
-            self._ready.put_nowait(key)
+            self._waiting[key] = backlog
+            (self._backlog if backlog else self._fresh).append(key)
+            self._ready.release()
+        elif self._waiting[key] and not backlog:
+            self._waiting[key] = False
+            self._fresh.append(key)
+
+    def _pick(self) -> Key:
+        """The next one. There is one: the semaphore counts what waits."""
+        self._picked += 1
+        while True:
+            turn = self._picked % BACKLOG_TURN == 0
+            line = self._backlog if self._backlog and (turn or not self._fresh) else self._fresh
+            key = line.popleft()
+            if self._waiting.get(key) == (line is self._backlog):
+                del self._waiting[key]
+                return key
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -82,8 +108,8 @@ class Queue:
 
     async def _worker(self) -> None:
         while True:
-            key = await self._ready.get()
-            self._waiting.discard(key)
+            await self._ready.acquire()
+            key = self._pick()
             self._working.add(key)
             self._due.pop(key, None)
             with about(key):
@@ -118,10 +144,13 @@ class Queue:
         due = _time() + seconds
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._order), key))
+        if len(self._heap) > 2 * len(self._due) + SPARE:  # most are wishes that were overtaken
+            self._heap = [wish for wish in self._heap if self._due.get(wish[2]) == wish[0]]
+            heapq.heapify(self._heap)
         self._wish.set()
 
     async def _wake(self) -> None:
-        """One task for all delayed keys. A wish that was overtaken by a later one stays in the heap until its time."""
+        """One task for all delayed keys, by one heap. A wish that was overtaken by a later one is passed over."""
         while True:
             while self._heap and self._heap[0][0] <= _time():
                 due, _, key = heapq.heappop(self._heap)

@@ -10,13 +10,14 @@ The order makes it safe to be killed after any step:
 * Events come last: the status is the record, an event only its echo. A crash can lose one, never invent one.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from churn_operator.api.reasons import Reason
-from churn_operator.core.errors import ChildConflict, KindMissing, TrackingUnavailable, WriteRefused
+from churn_operator.core.errors import ChildConflict, KindMissing, Outdated, TrackingUnavailable, WriteRefused
 from churn_operator.core.fields import is_current
 from churn_operator.core.kind import Cluster, D, Kind, W
 from churn_operator.core.logs import know_version
@@ -33,7 +34,7 @@ class Writer(Protocol):
     """Every write there is. All but `event` raise WriteRefused where waiting cannot help, Unavailable where it can."""
 
     async def create(self, obj: Object) -> None:
-        """Create; Unavailable where the name was taken meanwhile."""
+        """Create; Outdated where the name is taken."""
 
     async def apply(self, obj: Object, live: Object | None) -> None:
         """Server-side apply; `live` is the object to change, None where there was none."""
@@ -107,9 +108,16 @@ async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Wr
 
 async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Writer) -> None:
     obj = desired.object
-    live = await cluster.get(obj["apiVersion"], obj["kind"], obj["metadata"]["namespace"], name_of(obj))
+    if desired.once:
+        with contextlib.suppress(Outdated):  # the name is taken: by whom is asked below
+            await writer.create(obj)
+            _log("created", obj)
+            return
+    live = await cluster.fresh(obj["apiVersion"], obj["kind"], obj["metadata"]["namespace"], name_of(obj))
+    if live is None and desired.once:
+        raise Outdated(f"{obj['kind']} {name_of(obj)} was there a moment ago")
     if live is None:
-        await (writer.create(obj) if desired.once else writer.apply(obj, None))
+        await writer.apply(obj, None)
         _log("created", obj)
     elif not is_controlled_by(live, owner):
         raise ChildConflict(

@@ -13,9 +13,11 @@ from churn_operator.core.client import ApiClient
 from churn_operator.core.lease import Lease
 from churn_operator.core.objects import Key
 from churn_operator.core.queue import Queue
+from churn_operator.core.store import Store
 from churn_operator.health import Health
 from churn_operator.settings import Settings
 
+STORE = Store(lambda: 0.0)
 KEY = Key("ChurnModel", "team", "telco")
 
 
@@ -34,7 +36,7 @@ async def ask(port: int, path: str) -> tuple[int, str]:
 
 
 def leading(queue: Queue) -> Health:
-    health = Health()
+    health = Health(STORE)
     health.queue = queue
     return health
 
@@ -65,7 +67,7 @@ async def test_who_leads_is_ready_when_it_watches(settings: Settings) -> None:
 
 async def test_who_stands_by_is_ready_when_it_knows_who_leads(settings: Settings) -> None:
     lease = Lease(ApiClient(SimpleNamespace(configuration=SimpleNamespace())), "team/lease", "me", 15)
-    async with process.served(Health(lease), settings):
+    async with process.served(Health(STORE, lease), settings):
         before = await ask(settings.health_port, "/readyz")
         lease.holder = "other"
         after = await ask(settings.health_port, "/readyz")
@@ -75,7 +77,7 @@ async def test_who_stands_by_is_ready_when_it_knows_who_leads(settings: Settings
 
 
 async def test_metrics_are_served_on_their_own_port(settings: Settings) -> None:
-    async with process.served(Health(), settings):
+    async with process.served(Health(STORE), settings):
         status, text = await ask(settings.metrics_port, "/metrics")
     assert status == 200
     assert "churn_operator_queue_depth" in text

@@ -9,7 +9,7 @@ from support.echo import echo
 from support.keeper import API_VERSION, Keeper, job, service
 
 from churn_operator.api.reasons import Reason
-from churn_operator.core.errors import KindMissing, TrackingUnavailable, Unavailable, WriteRefused
+from churn_operator.core.errors import KindMissing, Outdated, TrackingUnavailable, Unavailable, WriteRefused
 from churn_operator.core.kind import Answer, RunView
 from churn_operator.core.objects import Alias, Desired, Key, Object
 from churn_operator.core.reconcile import PROBLEM_WAKE, reconcile
@@ -39,6 +39,8 @@ class Memory:
         self._fail(f"get {kind}")
         return self.objects.get((kind, name))
 
+    fresh = get
+
     async def list(
         self, _api_version: str, kind: str, _namespace: str, *, labels: str = "", fields: str = ""
     ) -> tuple[Object, ...]:
@@ -58,6 +60,8 @@ class Memory:
         return self.aliases.get(alias)
 
     async def create(self, obj: Object) -> None:
+        if (obj["kind"], obj["metadata"]["name"]) in self.objects:
+            raise Outdated("it is there")
         self._do("create", obj)
         self.objects[obj["kind"], obj["metadata"]["name"]] = obj
 
@@ -179,7 +183,7 @@ FAILURES = [
         id="the first of two is told",
     ),
     pytest.param(
-        {"apply Service": WriteRefused("first"), "get Job": KindMissing("second")},
+        {"apply Service": WriteRefused("first"), "create Job": KindMissing("second")},
         Reason.Refused,
         "first",
         id="the first of two kinds is told",

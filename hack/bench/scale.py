@@ -1,0 +1,176 @@
+"""How fast 1,000 ChurnModels are taken up, how much memory they take, and whether one that changes waits for them.
+
+python -m hack.bench.scale [MODELS]
+
+A real etcd and kube-apiserver; no cluster. MLflow is a stub that knows nothing, so that the figures are not MLflow's.
+"""
+
+import json
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from support.control_plane import ROOT, ControlPlane
+from support.mlflow_stub import MlflowStub
+from support.operator_process import Operator, until
+
+API = "/apis/churnops.dev/v1alpha1"
+SPEC = {"data": {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"}}
+RIVAL = [sys.executable, "-m", "hack.bench.scale_rival"]
+CHANGES = 100
+BATCH = 250
+PATIENCE = 900.0
+
+
+def main() -> None:
+    models = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    tracking = MlflowStub()
+    tracking.start()
+    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder) / "rival") as plane:
+        rival = operator(plane, tracking, Path(folder) / "rival-log")
+        rival.command = RIVAL
+        theirs = cold(plane, rival, models)
+        report("Kopf's stock handlers", plane, rival, models, theirs)
+        rival.stop()
+    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder) / "ours") as plane:
+        ours = operator(plane, tracking, Path(folder) / "log")
+        measure(plane, ours, models, theirs)
+        ours.stop()
+    tracking.stop()
+
+
+def measure(plane: ControlPlane, ours: Operator, models: int, theirs: float) -> None:
+    seconds = cold(plane, ours, models)
+    report("this operator", plane, ours, models, seconds)
+    print(f"  {theirs / seconds:.2f} times the rate")
+    until(ours.is_idle, PATIENCE)
+    first = ours.memory
+    print(f"memory with {models} settled: {first:.0f} MB, of which an empty one has {empty(plane, ours):.0f}")
+    before = len(writes(plane))
+    ours.end(signal.SIGTERM)
+    ours.start()
+    until(lambda: ours.looks("ChurnModel") >= models, PATIENCE)
+    until(ours.is_idle, PATIENCE)
+    print(f"restart with {models} settled: {len(writes(plane)) - before} writes")
+    waits = changes_amid_cold(plane, ours, models)
+    p99 = statistics.quantiles(waits, n=100)[98]
+    print(f"a change while {models} are cold, {len(waits)} times: ", end="")
+    print(f"p50 {statistics.median(waits):.2f} s, p99 {p99:.2f} s, longest {max(waits):.2f} s")
+    until(lambda: taken_up(plane) >= 2 * models, PATIENCE)
+    until(ours.is_idle, PATIENCE)
+    ours.end(signal.SIGTERM)
+    ours.start()
+    until(lambda: ours.looks("ChurnModel") >= 2 * models, PATIENCE)
+    until(ours.is_idle, PATIENCE)
+    print(f"memory with {2 * models} settled, after a restart: {ours.memory:.0f} MB")
+
+
+def report(who: str, plane: ControlPlane, process: Operator, models: int, seconds: float) -> None:
+    """The rate, and what it cost: it depends less on what else the machine does."""
+    reads, writes = plane.requests("operator")
+    print(f"{who}: {models / seconds:.1f} models/s ({seconds:.1f} s, {process.memory:.0f} MB); for each model", end=" ")
+    print(f"{process.cpu / models * 1000:.0f} ms of CPU, {reads / models:.1f} reads, {writes / models:.1f} writes")
+
+
+@contextmanager
+def api_server(folder: Path) -> Iterator[ControlPlane]:
+    folder.mkdir()
+    plane = ControlPlane(folder)
+    try:
+        plane.start()
+        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        plane.kubectl("create", "namespace", "scale")
+        yield plane
+    finally:
+        plane.stop()
+
+
+def operator(plane: ControlPlane, tracking: MlflowStub, folder: Path) -> Operator:
+    return Operator(plane.kubeconfig("operator"), folder, tracking_uri=tracking.uri, cluster="bench")
+
+
+def cold(plane: ControlPlane, process: Operator, models: int) -> float:
+    """Seconds from the start of the process, which takes its own, until every run and status is written."""
+    create(plane, range(models))
+    began = time.monotonic()
+    process.start(wait=False)
+    until(lambda: taken_up(plane) >= models, PATIENCE)
+    return time.monotonic() - began
+
+
+def create(plane: ControlPlane, numbers: range) -> None:
+    for start in range(numbers.start, numbers.stop, BATCH):
+        items = [model(f"m{number}") for number in numbers if start <= number < start + BATCH]
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        plane.kubectl("-n", "scale", "create", "-f", "-", stdin=listed)
+
+
+def model(name: str) -> dict[str, Any]:
+    return {"apiVersion": "churnops.dev/v1alpha1", "kind": "ChurnModel", "metadata": {"name": name}, "spec": SPEC}
+
+
+def taken_up(plane: ControlPlane) -> int:
+    """Models that have a status, and a run that has one."""
+    runs = {name for name, obj in listed(plane, "trainingruns") if "phase" in obj.get("status", {})}
+    return sum(
+        f"{name}-1" in runs and obj.get("status", {}).get("observedGeneration", 0) > 0
+        for name, obj in listed(plane, "churnmodels")
+    )
+
+
+def listed(plane: ControlPlane, plural: str) -> list[tuple[str, dict[str, Any]]]:
+    body = json.loads(plane.kubectl("get", "--raw", f"{API}/namespaces/scale/{plural}?resourceVersion=0"))
+    return [(item["metadata"]["name"], item) for item in body["items"]]
+
+
+def writes(plane: ControlPlane) -> list[str]:
+    return plane.writes("scale")
+
+
+def empty(plane: ControlPlane, process: Operator) -> float:
+    """Memory of one that has nothing to look after."""
+    other = Operator(plane.kubeconfig("second"), process.log.parent / "empty", watch_namespaces="default", cluster="b")
+    other.start()
+    until(other.is_idle)
+    memory = other.memory
+    other.stop()
+    return memory
+
+
+def changes_amid_cold(plane: ControlPlane, process: Operator, models: int) -> list[float]:
+    """Seconds until each of many changes of a settled model is in its status, while as many cold ones wait."""
+    process.end(signal.SIGTERM)
+    create(plane, range(models, 2 * models))
+    process.start(wait=False)
+    until(lambda: process.looks("ChurnModel") > 0)
+    waits: list[float] = []
+    for number in range(CHANGES):
+        if taken_up(plane) >= 2 * models:
+            break
+        waits.append(change(plane, f"m{number}"))
+    return waits
+
+
+def change(plane: ControlPlane, name: str) -> float:
+    patched = plane.kubectl(
+        *("-n", "scale", "patch", f"churnmodel/{name}", "--type=merge", "-p", '{"spec":{"suspend":true}}', "-o", "json")
+    )
+    began = time.monotonic()
+    generation = json.loads(patched)["metadata"]["generation"]
+    path = f"{API}/namespaces/scale/churnmodels/{name}"
+    seen: Callable[[], bool] = lambda: (  # noqa: E731 - one expression
+        json.loads(plane.kubectl("get", "--raw", path))["status"].get("observedGeneration") == generation
+    )
+    until(seen, PATIENCE)
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()

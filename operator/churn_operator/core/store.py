@@ -1,0 +1,170 @@
+"""What is known of the cluster without asking: what the watches showed, and what our own writes were answered.
+
+An object is kept as the JSON it came in, which takes a tenth of the memory that its dictionaries would, and without the
+managedFields of others. Of two states of an object the one with the higher resourceVersion counts, so that a watch that
+is behind never hides what this process wrote. A watch can miss a deletion while it is cut off: everything is listed
+anew from time to time, and what is not there any more is forgotten.
+
+A read of a state that has passed is no danger: a write names the resourceVersion it was decided on (see core/lease.py),
+and one that is refused has the object read from the API server.
+"""
+
+import json
+from collections import defaultdict, deque
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
+
+INDEXED = frozenset(
+    {
+        "churnops.dev/model",
+        "churnops.dev/monitor",
+        "churnops.dev/run",
+        "batch.kubernetes.io/job-name",
+        "spec.modelRef.name",
+    }
+)
+"""Labels and fields by which something is looked for that few objects have."""
+GRAVES = 10_000
+"""UIDs of deleted objects that are remembered, lest the late answer to a write bring one back."""
+
+Place = tuple[str, str]
+"""Kind and namespace."""
+
+
+class Kept(NamedTuple):
+    """One object."""
+
+    version: int
+    uid: str
+    text: str
+    tags: tuple[tuple[str, str], ...]
+
+
+class Store:
+    """Objects of the kinds that are watched."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.filled: set[str] = set()
+        """Kinds of which every object is known."""
+        self._clock = clock
+        self._objects: dict[Place, dict[str, Kept]] = defaultdict(dict)
+        self._tagged: dict[tuple[str, str, str, str], set[str]] = defaultdict(set)
+        self._owed: dict[tuple[str, str, str], tuple[int, float]] = {}
+        self._graves: deque[str] = deque(maxlen=GRAVES)
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        kept = self._objects.get((kind, namespace), {}).get(name)
+        return None if kept is None else _parse(kept)
+
+    def list(self, kind: str, namespace: str, *, labels: str = "", fields: str = "") -> tuple[Object, ...]:
+        """The objects that the selectors (equalities only) match, by name."""
+        wanted = dict(pair.split("=", 1) for pair in f"{labels},{fields}".split(",") if pair)
+        here = self._objects.get((kind, namespace), {})
+        names: Iterable[str] = here
+        for tag in INDEXED & wanted.keys():
+            names = self._tagged.get((kind, namespace, tag, wanted.pop(tag)), set()) & set(names)
+        found = (_parse(here[name]) for name in sorted(names))
+        return tuple(obj for obj in found if wanted.items() <= obj["metadata"].get("labels", {}).items())
+
+    def see(self, obj: Object, *, gone: bool = False) -> None:
+        """A watch showed it."""
+        owed = self._owed.get(_key(obj))
+        if owed is not None and (gone or _version(obj) >= owed[0]):
+            del self._owed[_key(obj)]
+        if gone:
+            self.drop(obj)
+        else:
+            self._keep(obj)
+
+    def learn(self, obj: Object) -> None:
+        """The API server said it in another way; the watch has to show it, too."""
+        if self._keep(obj):
+            self._owed[_key(obj)] = (_version(obj), self._clock())
+
+    def drop(self, obj: Object) -> None:
+        """It is not there any more."""
+        self._graves.append(uid_of(obj))
+        kept = self._objects.get(_place(obj), {}).get(name_of(obj))
+        if kept is not None and kept.uid == uid_of(obj):
+            self._remove(*_key(obj))
+
+    async def fill(self, kind: str, listed: AsyncIterable[tuple[Object, int]]) -> None:
+        """Everything there is of a kind, each with the resourceVersion of what was listed."""
+        there: set[tuple[str, str, str]] = set()
+        oldest: int | None = None
+        async for obj, version in listed:
+            self.learn(obj)
+            there.add(_key(obj))
+            oldest = version if oldest is None else min(oldest, version)
+        for key in list(self._keys(kind)):
+            if key not in there and (oldest is None or self._objects[key[:2]][key[2]].version <= oldest):
+                self._remove(*key)
+        self.filled.add(kind)
+
+    def lag(self) -> float:
+        """Seconds for which a watch has not shown what is known in another way."""
+        since = min((since for _, since in self._owed.values()), default=None)
+        return 0.0 if since is None else self._clock() - since
+
+    def _keys(self, kind: str) -> Iterator[tuple[str, str, str]]:
+        for place, objects in self._objects.items():
+            if place[0] == kind:
+                yield from ((*place, name) for name in objects)
+
+    def _keep(self, obj: Object) -> bool:
+        """True where it was news."""
+        key = _key(obj)
+        kept = self._objects.get(_place(obj), {}).get(key[2])
+        if uid_of(obj) in self._graves or (kept is not None and kept.version >= _version(obj)):
+            return False
+        if kept is not None:
+            self._remove(*key, settled=False)
+        tags = tuple(_tags(obj))
+        self._objects[_place(obj)][key[2]] = Kept(_version(obj), uid_of(obj), _text(obj), tags)
+        for tag in tags:
+            self._tagged[(*_place(obj), *tag)].add(key[2])
+        return True
+
+    def _remove(self, kind: str, namespace: str, name: str, *, settled: bool = True) -> None:
+        kept = self._objects[kind, namespace].pop(name)
+        for tag in kept.tags:
+            names = self._tagged[kind, namespace, *tag]
+            names.discard(name)
+            if not names:
+                del self._tagged[kind, namespace, *tag]
+        if settled:
+            self._owed.pop((kind, namespace, name), None)
+
+
+def _place(obj: Object) -> Place:
+    return str(obj["kind"]), str(obj["metadata"]["namespace"])
+
+
+def _key(obj: Object) -> tuple[str, str, str]:
+    return (*_place(obj), name_of(obj))
+
+
+def _version(obj: Object) -> int:
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def _tags(obj: Object) -> Iterator[tuple[str, str]]:
+    for label, value in obj["metadata"].get("labels", {}).items():
+        if label in INDEXED:
+            yield label, value
+    model = obj.get("spec", {}).get("modelRef", {}).get("name")
+    if model:
+        yield "spec.modelRef.name", model
+
+
+def _text(obj: Object) -> str:
+    ours = [entry for entry in obj["metadata"].get("managedFields", ()) if entry["manager"] == MANAGER]
+    metadata: Mapping[str, Any] = dict(obj["metadata"]) | {"managedFields": ours}
+    return json.dumps(dict(obj) | {"metadata": metadata}, separators=(",", ":"))
+
+
+def _parse(kept: Kept) -> Object:
+    obj: Object = json.loads(kept.text)
+    return obj
