@@ -40,6 +40,8 @@ LOOK_SECONDS = 60.0
 """The longest that one look may take."""
 GOING_WAKE = timedelta(minutes=1)
 """Between two looks at an object whose namespace is being deleted: it will be gone, unless something holds it."""
+BELIEVED = 1.0
+"""Seconds for which a kind that is not served is not asked for again, so that a thousand objects do not all ask."""
 FILL_SOON = 10.0
 FILL_AGAIN = 300.0
 """Seconds between two listings of everything."""
@@ -180,6 +182,7 @@ async def _end(*tasks: "asyncio.Task[Any]") -> None:
 async def neighbours(settings: Settings) -> AsyncIterator[tuple[ApiClient, Neighbours]]:
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
     api = await ApiClient.connect(None if in_cluster else os.environ.get("KUBECONFIG", "~/.kube/config"))
+    api.believed = BELIEVED
     api.timeout = settings.api_timeout_seconds
     try:
         async with aiohttp.ClientSession() as session:

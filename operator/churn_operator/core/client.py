@@ -44,8 +44,6 @@ WEBHOOK = "failed calling webhook"
 """One such as KServe's does not answer, for who knows how long."""
 PAGE = 500
 """Objects in an answer to a list."""
-BELIEVED = 10.0
-"""Seconds for which a kind that is not served is not asked for again."""
 MESSAGE_LIMIT = 1024
 """Bytes of an Event's message."""
 
@@ -114,6 +112,8 @@ class ApiClient:
     """Reads and writes of objects."""
 
     timeout: float = TIMEOUT
+    believed: float = 0.0
+    """Seconds for which a kind that is not served is not asked for again."""
     fence: Fence | None = None
     """Asked before each write; without one, this process is the only one that writes."""
 
@@ -320,7 +320,7 @@ class ApiClient:
                 resource = Resource(prefix, served["name"], served["namespaced"])
                 self._resources[api_version, kind] = resource
                 return resource
-        self._missing[api_version, kind] = _time() + BELIEVED
+        self._missing[api_version, kind] = _time() + self.believed
         raise KindMissing(_missing(api_version, kind))
 
     async def call(
