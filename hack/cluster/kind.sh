@@ -9,7 +9,7 @@ export KUBECONFIG=$STATE/kubeconfig
 
 need_commands_for_tools() { need_commands docker openssl jq gcc; }
 print_more() { :; }
-is_up() { [[ -f $KUBECONFIG ]] && answers; }
+is_up() { [[ -f $STATE/complete ]] && answers; }
 
 kind_() {
   need_program kind sigs.k8s.io/kind "$KIND"
@@ -30,6 +30,7 @@ up() {
     certificate kserve-webhook /CN=kserve-webhook DNS:kserve-webhook-server-service.kserve.svc
     install_kserve
     wait_until_ready
+    touch "$STATE/complete"
     say "the cluster is up after $SECONDS s"
   fi
   reach_services || say "Services cannot be reached from this machine: the demonstration and the end-to-end tests need that (Linux, and root or sudo)"
