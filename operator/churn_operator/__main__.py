@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -23,12 +24,21 @@ from churn_operator.core.cluster import Neighbours
 from churn_operator.core.errors import KindMissing, NamespaceGoing, Unavailable
 from churn_operator.core.kind import Kind
 from churn_operator.core.lease import Lease, LeaseLost
-from churn_operator.core.metrics import LEADER, QUEUE_DEPTH, RECONCILE_SECONDS, RECONCILES
+from churn_operator.core.metrics import (
+    LEADER,
+    OBJECTS,
+    OLDEST,
+    QUEUE_DEPTH,
+    RECONCILE_SECONDS,
+    RECONCILES,
+    WATCH_LAG,
+)
 from churn_operator.core.objects import MANAGER, Key, uid_of
 from churn_operator.core.prober import Prober
 from churn_operator.core.queue import Queue
 from churn_operator.core.reconcile import reconcile
 from churn_operator.core.store import Store
+from churn_operator.core.tally import RETRAINING, RUN, Tally
 from churn_operator.core.tracking import Tracking
 from churn_operator.driftmonitor import DriftMonitorKind
 from churn_operator.handlers import WATCHED, kopf_settings, registry
@@ -146,7 +156,7 @@ class Watches:
     async def run(self, queue: Queue) -> None:
         await self._fill()
         await kopf.operator(
-            registry=registry(self.store, queue.add, self._started),
+            registry=registry(self.store, self._tally(), queue.add, self._started),
             settings=kopf_settings(),
             clusterwide=not self.settings.namespaces,
             namespaces=self.settings.namespaces,
@@ -155,6 +165,15 @@ class Watches:
     def _started(self) -> None:
         _on_signals(self.stop)
         self.health.watches = True
+
+    def _tally(self) -> Tally:
+        tally = Tally(lambda: datetime.now(UTC))
+        for what in (RUN, RETRAINING):
+            OLDEST.labels(what).set_function(partial(tally.oldest, what))
+        for _, kind, _ in WATCHED:
+            OBJECTS.labels(kind).set_function(partial(self.store.count, kind))
+        WATCH_LAG.set_function(self.store.lag)
+        return tally
 
     async def keep_filled(self) -> None:
         """List everything soon after the watches began, and then from time to time: see core/store.py."""

@@ -11,6 +11,7 @@ from churn_operator.api.base import GROUP, VERSION
 from churn_operator.core.client import PAGE
 from churn_operator.core.objects import MANAGED_BY, MANAGER, MODEL_LABEL, Key, Object, name_of
 from churn_operator.core.store import Store
+from churn_operator.core.tally import Tally
 
 OURS = ("churnmodels", "trainingruns", "driftmonitors")
 KINDS = frozenset({"ChurnModel", "TrainingRun", "DriftMonitor"})
@@ -108,7 +109,7 @@ def _controller(obj: Object) -> Key | None:
 
 
 def registry(
-    store: Store, wake: Callable[[Key, bool], None], started: Callable[[], None] = lambda: None
+    store: Store, tally: Tally, wake: Callable[[Key, bool], None], started: Callable[[], None] = lambda: None
 ) -> kopf.OperatorRegistry:
     """Watches of the three kinds and of their children.
 
@@ -122,6 +123,7 @@ def registry(
     async def on_event(event: Any, **_: Any) -> None:
         obj, gone = event["object"], event["type"] == "DELETED"
         store.see(obj, gone=gone)
+        tally.see(obj, gone=gone, listed=event["type"] is None)
         backlog = event["type"] is None or _is_new(obj)
         for key in index.wakes(obj, gone=gone):
             wake(key, backlog)

@@ -21,6 +21,7 @@ from churn_operator.core.errors import ChildConflict, KindMissing, Outdated, Tra
 from churn_operator.core.fields import is_current
 from churn_operator.core.kind import Cluster, D, Kind, W
 from churn_operator.core.logs import know_version
+from churn_operator.core.metrics import DECISIONS
 from churn_operator.core.objects import Alias, Desired, Key, Object, Violation, is_controlled_by, name_of
 from churn_operator.core.plan import Action, Apply, Create, Delete, SetAlias, needs_apply, plan
 
@@ -69,7 +70,9 @@ async def reconcile(kind: Kind[W, D], key: Key, cluster: Cluster, writer: Writer
     status = kind.report(world, decision, problem, now).to_dict()
     if not is_current(_with_status(world.object, status), world.object, "status"):
         await writer.apply_status(world.object, status)
-        for condition in _changed(world.object.get("status", {}).get("conditions", ()), status.get("conditions", ())):
+        before = world.object.get("status", {})
+        _count(kind.name, before, status)
+        for condition in _changed(before.get("conditions", ()), status.get("conditions", ())):
             await writer.event(world.object, condition, now)
     return min((wake for wake in (decision.wake, PROBLEM_WAKE if problem else None) if wake is not None), default=None)
 
@@ -135,6 +138,17 @@ def _log(verb: str, obj: Object) -> None:
 
 def _with_status(obj: Object, status: dict[str, Any]) -> Object:
     return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {}, "status": status}
+
+
+def _count(kind: str, before: Object, after: Object) -> None:
+    """Every change is counted, also from what was not measured."""
+    known = {(condition["type"], condition["reason"]) for condition in before.get("conditions", ())}
+    for condition in after.get("conditions", ()):
+        if (condition["type"], condition["reason"]) not in known:
+            DECISIONS.labels(kind, condition["type"], condition["reason"]).inc()
+    held = after.get("retraining", {}).get("heldBy")
+    if held is not None and held != before.get("retraining", {}).get("heldBy"):
+        DECISIONS.labels(kind, "Retraining", held).inc()
 
 
 def _changed(before: Sequence[Object], after: Sequence[Object]) -> Iterator[Object]:

@@ -103,6 +103,9 @@ class Store:
                 self._remove(*key)
         self.filled.add(kind)
 
+    def count(self, kind: str) -> int:
+        return sum(len(objects) for place, objects in self._objects.items() if place[0] == kind)
+
     def lag(self) -> float:
         """Seconds for which a watch has not shown what is known in another way."""
         since = min((since for _, since in self._owed.values()), default=None)

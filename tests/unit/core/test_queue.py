@@ -66,6 +66,56 @@ def test_a_key_that_is_added_often_while_it_waits_is_worked_once() -> None:
     assert seen == [A, B]
 
 
+def cold(*keys: Key, at: float = 0) -> Callable[[Queue], Awaitable[None]]:
+    async def step(queue: Queue) -> None:
+        await asyncio.sleep(at)
+        for key in keys:
+            queue.add(key, backlog=True)
+
+    return step
+
+
+def numbered(prefix: str, number: int) -> list[Key]:
+    return [Key("ChurnModel", "team", f"{prefix}{index}") for index in range(number)]
+
+
+def test_a_change_goes_before_the_backlog_also_of_a_key_that_waits_in_it() -> None:
+    seen: list[Key] = []
+
+    async def work(key: Key) -> None:
+        await asyncio.sleep(1)
+        seen.append(key)
+
+    backlog = numbered("cold", 20)
+    run(work_until(100, work, cold(*backlog), add(A, backlog[15], at=2.5), workers=1))
+    assert seen[:5] == [*backlog[:3], A, backlog[15]]
+    assert sorted(seen) == sorted([*backlog, A])
+
+
+def test_the_backlog_does_not_starve() -> None:
+    seen: list[Key] = []
+
+    async def work(key: Key) -> None:
+        seen.append(key)
+
+    run(work_until(100, work, cold(B), add(*numbered("fresh", 20)), workers=1))
+    assert len(seen) == 21
+    assert seen.index(B) < 8
+
+
+def test_wishes_that_were_overtaken_do_not_pile_up() -> None:
+    async def work(_: Key) -> timedelta:
+        return timedelta(hours=24)
+
+    async def knock(queue: Queue) -> None:
+        for _ in range(5000):
+            queue.add(A)
+            await asyncio.sleep(0.01)
+
+    queue = run(work_until(60, work, knock))
+    assert len(queue._heap) < 100  # noqa: SLF001 - what it holds is what matters here
+
+
 def test_a_key_is_never_worked_twice_at_once_and_an_event_meanwhile_runs_it_again() -> None:
     spans: list[tuple[float, float]] = []
 

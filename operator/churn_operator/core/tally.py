@@ -1,0 +1,69 @@
+"""What the watches tell the metrics: how Jobs end, and what has been waiting for how long."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from churn_operator.core import clock
+from churn_operator.core.job import ROLE_LABEL
+from churn_operator.core.metrics import JOB_SECONDS, JOBS
+from churn_operator.core.objects import Key, Object, name_of, uid_of
+
+RUN, RETRAINING = "run", "retraining"
+"""What waits: a TrainingRun that is not finished, a retraining that is held."""
+ENDS = ("Complete", "Failed")
+OUTCOMES = frozenset({"Complete", "BackoffLimitExceeded", "DeadlineExceeded", "PodFailurePolicy"})
+"""Those that are told apart; any other is `Other`, so that the number of series is bounded."""
+
+
+class Tally:
+    """Lost with the process; rebuilt by the first listing."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._since: dict[tuple[str, Key], datetime] = {}
+        self._ended: set[str] = set()
+
+    def see(self, obj: Object, *, gone: bool, listed: bool) -> None:
+        """An event on an object; one that was listed may have ended before this process started."""
+        key = Key(obj["kind"], obj["metadata"]["namespace"], name_of(obj))
+        status = obj.get("status", {})
+        match obj["kind"]:
+            case "Job":
+                self._job(obj, gone=gone, listed=listed)
+            case "TrainingRun":
+                created = clock.parse(obj["metadata"]["creationTimestamp"])
+                self._wait(RUN, key, created, waits=not gone and "finishedAt" not in status)
+            case "ChurnModel":
+                self._wait(RETRAINING, key, self._now(), waits=not gone and "retraining" in status)
+            case _:
+                pass
+
+    def oldest(self, what: str) -> float:
+        """Seconds for which the oldest one has been waiting, as far as this process saw; 0 where none does."""
+        since = [since for (its, _), since in self._since.items() if its == what]
+        return (self._now() - min(since)).total_seconds() if since else 0.0
+
+    def _wait(self, what: str, key: Key, since: datetime, *, waits: bool) -> None:
+        if waits:
+            self._since.setdefault((what, key), since)
+        else:
+            self._since.pop((what, key), None)
+
+    def _job(self, job: Object, *, gone: bool, listed: bool) -> None:
+        """Count its end once."""
+        status = job.get("status", {})
+        ends = (c for c in status.get("conditions", ()) if c["type"] in ENDS and c["status"] == "True")
+        end = next(ends, None)
+        known = uid_of(job) in self._ended
+        if gone:
+            self._ended.discard(uid_of(job))
+        elif end is not None:
+            self._ended.add(uid_of(job))
+        if end is None or known or listed:
+            return
+        role = job["metadata"].get("labels", {}).get(ROLE_LABEL, "other")
+        outcome = end["type"] if end["type"] == "Complete" else end.get("reason", "")
+        JOBS.labels(role, outcome if outcome in OUTCOMES else "Other").inc()
+        if "startTime" in status:
+            took = clock.parse(end["lastTransitionTime"]) - clock.parse(status["startTime"])
+            JOB_SECONDS.labels(role).observe(took.total_seconds())

@@ -1,0 +1,118 @@
+"""What is known without asking."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from churn_operator.core.objects import Object
+from churn_operator.core.store import Store
+
+
+def make(name: str, version: int, kind: str = "Job", **fields: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "team", "uid": f"uid-{name}", "resourceVersion": str(version)}
+    return {"kind": kind, "metadata": metadata | fields.pop("metadata", {})} | fields
+
+
+def labelled(name: str, **labels: str) -> dict[str, Any]:
+    said = {f"churnops.dev/{key}": value for key, value in labels.items()}
+    return make(name, 1, metadata={"labels": said | {"app.kubernetes.io/managed-by": "churn-operator"}})
+
+
+def names(objects: tuple[Object, ...]) -> list[str]:
+    return [obj["metadata"]["name"] for obj in objects]
+
+
+async def listing(*objects: dict[str, Any], version: int) -> AsyncIterator[tuple[Object, int]]:
+    for obj in objects:
+        yield obj, version
+
+
+def test_of_two_states_the_later_counts_whoever_tells_it() -> None:
+    store = Store(lambda: 0.0)
+    store.see(make("a", 5, spec={"x": 1}))
+    store.learn(make("a", 7, spec={"x": 2}))
+    store.see(make("a", 6, spec={"x": 1}))
+    known = store.get("Job", "team", "a")
+    assert known is not None
+    assert known["spec"] == {"x": 2}
+
+
+def test_what_is_found_by_labels_carries_all_of_them() -> None:
+    store = Store(lambda: 0.0)
+    for obj in (
+        labelled("b", model="telco", role="probe"),
+        labelled("a", model="telco", role="probe"),
+        labelled("c", model="telco", role="train"),
+        labelled("d", model="other", role="probe"),
+    ):
+        store.see(obj)
+    mine = "churnops.dev/model=telco,app.kubernetes.io/managed-by=churn-operator"
+    assert names(store.list("Job", "team", labels=mine)) == ["a", "b", "c"]
+    assert names(store.list("Job", "team", labels=f"{mine},churnops.dev/role=probe")) == ["a", "b"]
+    assert names(store.list("Job", "team", labels="churnops.dev/role=probe")) == ["a", "b", "d"]
+    assert store.list("Job", "elsewhere", labels=mine) == ()
+    assert store.list("Job", "team", labels="churnops.dev/model=none") == ()
+
+
+def test_runs_are_found_by_their_model_and_not_any_more_when_that_changes_or_they_go() -> None:
+    store = Store(lambda: 0.0)
+    for name in ("telco-1", "telco-2"):
+        store.see(make(name, 1, "TrainingRun", spec={"modelRef": {"name": "telco"}}))
+    fields = "spec.modelRef.name=telco"
+    assert names(store.list("TrainingRun", "team", fields=fields)) == ["telco-1", "telco-2"]
+    store.see(make("telco-1", 2, "TrainingRun", spec={"modelRef": {"name": "other"}}))
+    store.see(make("telco-2", 2, "TrainingRun"), gone=True)
+    assert store.list("TrainingRun", "team", fields=fields) == ()
+
+
+def test_the_late_answer_to_a_write_does_not_bring_back_what_was_deleted() -> None:
+    store = Store(lambda: 0.0)
+    store.see(make("a", 1))
+    store.see(make("a", 2), gone=True)
+    store.learn(make("a", 3))
+    assert store.get("Job", "team", "a") is None
+
+
+def test_the_deletion_of_the_one_before_does_not_take_its_successor_along() -> None:
+    store = Store(lambda: 0.0)
+    successor = make("a", 5, metadata={"uid": "another"})
+    store.see(make("a", 1))
+    store.learn(successor)
+    store.see(make("a", 4), gone=True)
+    assert store.get("Job", "team", "a") == successor | {"metadata": successor["metadata"] | {"managedFields": []}}
+
+
+async def test_a_listing_forgets_what_is_gone_but_not_what_came_after_it() -> None:
+    store = Store(lambda: 0.0)
+    for obj in (make("stays", 1), make("gone", 2), make("new", 9), make("other", 1, "Pod")):
+        store.see(obj)
+    assert "Job" not in store.filled
+    await store.fill("Job", listing(make("stays", 1), make("found", 3), version=5))
+    assert "Job" in store.filled
+    assert names(store.list("Job", "team")) == ["found", "new", "stays"]
+    assert (store.count("Job"), store.count("Pod")) == (3, 1)
+
+
+def test_only_our_own_managed_fields_are_kept() -> None:
+    store = Store(lambda: 0.0)
+    fields = [{"manager": "kubectl", "fieldsV1": {}}, {"manager": "churn-operator", "fieldsV1": {"f:spec": {}}}]
+    store.see(make("a", 1, metadata={"managedFields": fields}))
+    known = store.get("Job", "team", "a")
+    assert known is not None
+    assert known["metadata"]["managedFields"] == fields[1:]
+
+
+def test_a_watch_that_does_not_show_what_was_written_lags() -> None:
+    now = 100.0
+    store = Store(lambda: now)
+    store.see(make("a", 1))
+    assert store.lag() == 0
+    store.learn(make("a", 3))
+    now = 160.0
+    store.see(make("a", 2))
+    assert store.lag() == 60
+    store.see(make("a", 3))
+    assert store.lag() == 0
+    store.learn(make("a", 4))
+    store.see(make("a", 5), gone=True)
+    now = 300.0
+    assert store.lag() == 0

@@ -1,0 +1,85 @@
+"""What the metrics are told: each end of a Job once, and the age of what waits."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from support.kinds import NOW
+
+from churn_operator.core.clock import stamp
+from churn_operator.core.tally import RETRAINING, RUN, Tally
+
+HOUR = timedelta(hours=1)
+
+
+def ended(uid: str, kind: str = "Complete", reason: str = "CompletionsReached", role: str = "train") -> dict[str, Any]:
+    condition = {"type": kind, "status": "True", "reason": reason, "lastTransitionTime": stamp(NOW)}
+    return {
+        "kind": "Job",
+        "metadata": {"name": uid, "namespace": "team", "uid": uid, "labels": {"churnops.dev/role": role}},
+        "status": {"startTime": stamp(NOW - HOUR), "conditions": [condition]},
+    }
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"churn_operator_{name}", labels) or 0.0
+
+
+def test_a_jobs_end_is_counted_once_with_the_time_it_took() -> None:
+    tally = Tally(lambda: NOW)
+    before = sample("jobs_total", role="train", outcome="Complete"), sample("job_seconds_sum", role="train")
+    running = {**ended("a"), "status": {"startTime": stamp(NOW - HOUR)}}
+    for job in (running, ended("a"), ended("a")):
+        tally.see(job, gone=False, listed=False)
+    tally.see(ended("a"), gone=True, listed=False)
+    after = sample("jobs_total", role="train", outcome="Complete"), sample("job_seconds_sum", role="train")
+    assert (after[0] - before[0], after[1] - before[1]) == (1, 3600)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [("DeadlineExceeded", "DeadlineExceeded"), ("SomethingNew", "Other")],
+    ids=["an outcome that is known", "any other, so that their number is bounded"],
+)
+def test_a_jobs_failure_is_counted_by_its_reason(reason: str, outcome: str) -> None:
+    before = sample("jobs_total", role="drift", outcome=outcome)
+    Tally(lambda: NOW).see(ended("b", "Failed", reason, role="drift"), gone=False, listed=False)
+    assert sample("jobs_total", role="drift", outcome=outcome) == before + 1
+
+
+def test_a_job_that_ended_before_this_process_started_is_not_counted_again() -> None:
+    tally = Tally(lambda: NOW)
+    before = sample("jobs_total", role="train", outcome="Complete")
+    tally.see(ended("c"), gone=False, listed=True)
+    tally.see(ended("c"), gone=False, listed=False)
+    assert sample("jobs_total", role="train", outcome="Complete") == before
+
+
+def made(kind: str, name: str, age: timedelta, **status: Any) -> dict[str, Any]:
+    created = {"creationTimestamp": stamp(NOW - age)}
+    return {"kind": kind, "metadata": {"name": name, "namespace": "team", "uid": name} | created, "status": status}
+
+
+def test_the_oldest_run_in_flight_is_told_until_it_is_finished_or_gone() -> None:
+    tally = Tally(lambda: NOW)
+    assert tally.oldest(RUN) == 0
+    for name, age in (("a", 3 * HOUR), ("b", 2 * HOUR), ("c", HOUR)):
+        tally.see(made("TrainingRun", name, age), gone=False, listed=True)
+    assert tally.oldest(RUN) == 3 * 3600
+    tally.see(made("TrainingRun", "a", 3 * HOUR, finishedAt=stamp(NOW)), gone=False, listed=False)
+    assert tally.oldest(RUN) == 2 * 3600
+    tally.see(made("TrainingRun", "b", 2 * HOUR), gone=True, listed=False)
+    assert tally.oldest(RUN) == 3600
+
+
+def test_a_held_retraining_is_as_old_as_this_process_has_seen_it() -> None:
+    now = NOW
+    tally = Tally(lambda: now)
+    held = made("ChurnModel", "telco", 5 * HOUR, retraining={"trigger": "Drift", "heldBy": "CoolingDown"})
+    tally.see(held, gone=False, listed=False)
+    now = NOW + HOUR
+    tally.see(held, gone=False, listed=False)
+    assert tally.oldest(RETRAINING) == 3600
+    tally.see(made("ChurnModel", "telco", 5 * HOUR), gone=False, listed=False)
+    assert tally.oldest(RETRAINING) == 0
