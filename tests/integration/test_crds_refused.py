@@ -172,6 +172,7 @@ REFUSED = [
     pytest.param("ChurnModel", "telco.v1", {"data": DATA}, "metadata.name must start", id="a model with a dotted name"),
     pytest.param("ChurnModel", "7telco", {"data": DATA}, "metadata.name must start", id="a name that starts with 7"),
     pytest.param("ChurnModel", "t" * 41, {"data": DATA}, "at most 40", id="a model with a long name"),
+    pytest.param("ChurnModel", "t" * 253, {"data": DATA}, "at most 40", id="a model with the longest name there is"),
     pytest.param("DriftMonitor", "m" * 41, MONITOR, "at most 40", id="a monitor with a long name"),
     pytest.param("DriftMonitor", "telco", MONITORING, "spec.modelRef: Required value", id="a monitor of no model"),
     *(
