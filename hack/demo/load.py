@@ -2,9 +2,10 @@
 
 import http.client
 import json
+import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -34,23 +35,49 @@ def predict(url: str, instance: dict[str, Any], timeout: float = TIMEOUT) -> dic
         return _predict(connection, url, instance)
 
 
+def send(url: str, instances: Sequence[dict[str, Any]], name: str, at_once: int = 20) -> int:
+    """Ask about every customer once, some at a time, one request after another; how many requests that took.
+
+    Each request has an id of its own, so that the inference log can tell a request that was repeated from two.
+
+    Raises:
+        OSError: a request was not answered with 200.
+    """
+    starts = range(0, len(instances), at_once)
+    with closing(_connection(url)) as connection:
+        for start in starts:
+            _ask(connection, url, instances[start : start + at_once], {"Ce-Id": f"{name}-{start}"})
+    return len(starts)
+
+
 def _connection(url: str, timeout: float = TIMEOUT) -> http.client.HTTPConnection:
     """One that opens itself when it is used, and again after it was closed."""
     return http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
 
 
 def _predict(connection: http.client.HTTPConnection, url: str, instance: dict[str, Any]) -> dict[str, Any]:
+    return _ask(connection, url, [instance], {})[0]
+
+
+def _ask(
+    connection: http.client.HTTPConnection, url: str, instances: Sequence[dict[str, Any]], headers: dict[str, str]
+) -> list[dict[str, Any]]:
     try:
-        asked = json.dumps({"instances": [instance]})
-        connection.request("POST", urlsplit(url).path, asked, {"Content-Type": "application/json"})
+        asked = json.dumps({"instances": list(instances)})
+        connection.request("POST", urlsplit(url).path, asked, {"Content-Type": "application/json", **headers})
         answer = connection.getresponse()
         body = answer.read()
     except http.client.HTTPException as error:
         raise OSError(f"{url}: {error!r}") from error
     if answer.status != 200:
         raise OSError(f"{url} answered {answer.status}: {body[:300].decode(errors='replace')}")
-    prediction: dict[str, Any] = json.loads(body)["predictions"][0]
-    return prediction
+    predictions: list[dict[str, Any]] = json.loads(body)["predictions"]
+    return predictions
+
+
+def _was_closed(connection: http.client.HTTPConnection) -> bool:
+    """Whether the other end has hung up: nothing is asked, so whatever can be read is its farewell."""
+    return connection.sock is not None and bool(select.select([connection.sock], [], [], 0)[0])
 
 
 @dataclass
@@ -58,10 +85,15 @@ class Load:
     """Open loop: a slow answer delays no other request by more than its worker's turn."""
 
     url: str
-    instance: dict[str, Any]
+    customers: Sequence[dict[str, Any]]
+    """Asked about in turn."""
     per_second: float = 50
     keep_alive: bool = False
-    """Whether a worker keeps its connection, as clients with a pool do, or opens one for each request."""
+    """Whether a worker keeps its connection, or opens one for each request.
+
+    Clients with a pool look whether a connection they kept was closed meanwhile, and ask again where it was just being
+    closed: a server that goes can do no better than to close those that are idle (RFC 9112, 9.3.1).
+    """
     samples: list[Sample] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -82,21 +114,35 @@ class Load:
 
     def _work(self, start: float, turn: int) -> None:
         with closing(_connection(self.url)) as connection:
-            for due in _schedule(start, turn / self.per_second, WORKERS / self.per_second):
+            for number, due in enumerate(_schedule(start, turn / self.per_second, WORKERS / self.per_second)):
                 if self._stop.wait(max(0.0, due - time.monotonic())):
                     return
-                self.samples.append(self._ask(connection))
+                self.samples.append(
+                    self._ask(connection, self.customers[(number * WORKERS + turn) % len(self.customers)])
+                )
 
-    def _ask(self, connection: http.client.HTTPConnection) -> Sample:
+    def _ask(self, connection: http.client.HTTPConnection, customer: dict[str, Any]) -> Sample:
         begin = time.monotonic()
         version, problem = None, None
         try:
-            version = str(_predict(connection, self.url, self.instance)["version"])
+            version = self._answered_by(connection, customer)
         except (OSError, LookupError, ValueError) as error:
             problem = repr(error)
         if problem or not self.keep_alive:
             connection.close()
         return Sample(begin, time.monotonic() - begin, version, problem)
+
+    def _answered_by(self, connection: http.client.HTTPConnection, customer: dict[str, Any]) -> str:
+        if _was_closed(connection):
+            connection.close()
+        was_kept = connection.sock is not None
+        try:
+            return str(_predict(connection, self.url, customer)["version"])
+        except OSError as error:
+            if not (was_kept and isinstance(error.__cause__ or error, ConnectionError)):
+                raise
+            connection.close()
+            return str(_predict(connection, self.url, customer)["version"])
 
     @property
     def failures(self) -> list[Sample]:

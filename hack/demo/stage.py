@@ -1,6 +1,8 @@
 """What the demonstration and the end-to-end tests play on: a namespace, the data they publish, and what they ask."""
 
+import io
 import json
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pandas as pd
 import requests
 from hack.demo import world
 from hack.demo.kube import Kubectl, Object, kubectl_json
+from hack.demo.load import send
 from hack.demo.storage import NAMESPACE as NEIGHBOURS
 from hack.demo.storage import ObjectStore
 
@@ -49,6 +52,18 @@ class Stage:
     def publish_file(self, file: Path, name: str) -> str:
         return self.store.put(file, self.uri(name))
 
+    def ask(self, model: str, state: str, rows: slice = slice(None)) -> int:
+        """Customers of a state of the world ask the model, through its stable address; how many they were."""
+        asking = customers(world.STATES[state](pd.read_csv(world.TELCO), np.random.default_rng(world.SEED))[rows])
+        send(self.endpoint(model), asking, name=f"{state}-{secrets.token_hex(4)}")
+        return len(asking)
+
+    def logged(self, model: str) -> pd.DataFrame:
+        """The inference log of a model, as it is at present: all versions, each file's rows."""
+        folder = f"s3://models/inference-log/namespace={self.namespace}/model={model}/"
+        files = [self.store.get(uri) for uri in self.store.list(folder) if uri.endswith(".parquet")]
+        return pd.concat([pd.read_parquet(io.BytesIO(file)) for file in files]) if files else pd.DataFrame()
+
     def endpoint(self, model: str) -> str:
         """The stable address of a model's predictions, as this machine reaches it."""
         service = self.kubectl.get("services", model)
@@ -59,8 +74,13 @@ class Stage:
 
 def customer(table: pd.DataFrame, position: int = 0) -> Object:
     """One row without its label, as a client would send it."""
-    row: Object = json.loads(table.iloc[[position]].drop(columns=world.TARGET).to_json(orient="records"))[0]
-    return row
+    return customers(table.iloc[[position]])[0]
+
+
+def customers(table: pd.DataFrame) -> list[Object]:
+    """The rows, should they have labels without these, as a client would send them."""
+    rows: list[Object] = json.loads(table.drop(columns=world.TARGET, errors="ignore").to_json(orient="records"))
+    return rows
 
 
 class Mlflow:

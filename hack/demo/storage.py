@@ -56,6 +56,14 @@ class ObjectStore:
         body: bytes = self.client.get_object(Bucket=target.netloc, Key=target.path.lstrip("/"))["Body"].read()
         return body
 
+    def list(self, folder: str) -> list[str]:
+        """The addresses below a folder."""
+        target = urlsplit(folder)
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=target.netloc, Prefix=target.path.lstrip("/")
+        )
+        return [f"s3://{target.netloc}/{entry['Key']}" for page in pages for entry in page.get("Contents", ())]
+
     def remove(self, uri: str) -> None:
         target = urlsplit(uri)
         self.client.delete_object(Bucket=target.netloc, Key=target.path.lstrip("/"))

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 from hack.demo import world
 from hack.demo.kube import NotReached, Object, condition, holds, wait_until
 from hack.demo.load import Load, predict
-from hack.demo.stage import Mlflow, Stage, customer
+from hack.demo.stage import Mlflow, Stage, customer, customers
 
 NAMESPACE = "churn-demo"
 WIDTH = 118
@@ -81,7 +82,6 @@ class Demo:
         tell = self.tell
         tell.chapter("1. One file in")
         self.stage.publish_file(world.TELCO, "telco.csv")
-        self.stage.publish("baseline", "current.parquet")
         tell.say(f"{len(self.rows)} customers are in the object store, at {self.stage.uri('telco.csv')}.")
         self.kubectl.apply(self.stage.sample("telco/churnmodel.yaml"))
         applied = time.monotonic()
@@ -101,17 +101,21 @@ class Demo:
     def world_changes(self) -> float:
         tell = self.tell
         tell.chapter("3. The world changes")
+        tell.wait("the first look at the predictions", self._looked)
+        self._say_condition(self._monitor(), "WithinDriftLimits")
+        count = self.stage.ask("telco", "baseline", slice(world.BASELINE_ROWS))
+        tell.say(f"{count} customers like those of the training ask; KServe's logger hands each to the collector.")
         tell.wait("the first window compared", self._judged)
         self._say_condition(self._monitor(), "WithinDriftLimits")
-        self.stage.publish("current", "current.parquet")
+        count = self.stage.ask("telco", "current")
         landed = time.monotonic()
         tell.say(
             f"Fibre now costs {world.FIBRE_RISE - 1:.0%} more, and a campaign brought {world.CAMPAIGN_SHARE:.0%} of "
-            f"today's customers, month to month. A window of {world.CURRENT_ROWS} of them arrives."
+            f"today's customers, month to month. {count} of them have just asked."
         )
         monitor = tell.wait("WithinDriftLimits False", self._alarmed)
         alarm = time.monotonic()
-        tell.measure("drifted window lands to alarm", landed)
+        tell.measure("the last of today's customers asked to the alarm", landed)
         self._say_condition(monitor, "WithinDriftLimits")
         tell.say(f"Evidently's report: {monitor['status']['links']['report']}")
         return alarm
@@ -121,7 +125,8 @@ class Demo:
         tell.chapter("4. A challenger wins")
         self.stage.publish("labelled", "telco.csv")
         tell.say(f"The labels of {world.LABELLED_ROWS} of today's customers arrive: a new state of the training data.")
-        with Load(self.stage.endpoint("telco"), customer(self.rows)) as load:
+        today = customers(world.STATES["current"](self.rows, np.random.default_rng(world.SEED)))
+        with Load(self.stage.endpoint("telco"), today) as load:
             tell.wait("TrainingRun telco-2", lambda: self._run(2))
             tell.say("50 predictions a second go to the stable Service from now on.")
             run = self._follow(2, "Accepted")
@@ -192,6 +197,9 @@ class Demo:
 
     def _monitor(self) -> Object | None:
         return self.kubectl.get("driftmonitors", "telco")
+
+    def _looked(self) -> bool:
+        return bool(condition(self._monitor(), "WithinDriftLimits").get("reason") == "TooFewPredictions")
 
     def _judged(self) -> bool:
         return bool((self._monitor() or {}).get("status", {}).get("checks"))

@@ -28,6 +28,8 @@ TARGET = "churn"
 SEED = 7
 
 CURRENT_ROWS = 4000
+BASELINE_ROWS = 600
+"""Of the old customers, so many ask before the world changes."""
 LABELLED_ROWS = 9000
 FIBRE_RISE = 1.3
 MONTHS_SINCE_RISE = 4

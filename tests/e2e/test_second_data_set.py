@@ -74,6 +74,53 @@ def test_a_malformed_request_is_refused_and_the_field_is_named(gym: Stage, field
         predict(gym.endpoint("gym"), member() | {field: value})
 
 
+def test_a_model_that_says_nothing_of_monitoring_is_monitored_by_its_predictions(gym: Stage) -> None:
+    """Ten lines ask for nothing; a look a day is what they get, and too few predictions are no verdict."""
+
+    def looked() -> Object | None:
+        monitor = gym.kubectl.get("driftmonitors", "gym")
+        return monitor if condition(monitor, "WithinDriftLimits").get("reason") == "TooFewPredictions" else None
+
+    monitor = wait_until("a look at the predictions", looked, seconds=90, diagnose=gym.kubectl.diagnose)
+    assert monitor["spec"]["current"] == {"predictions": {"window": "7d", "minRows": 500}}
+    assert condition(monitor, "WithinDriftLimits")["status"] == "Unknown"
+
+
+WINDOW = """
+apiVersion: churnops.dev/v1alpha1
+kind: DriftMonitor
+metadata: {name: gym-table}
+spec:
+  modelRef: {name: gym}
+  schedule: "@every 10s"
+  current:
+    source: {uri: s3://churn/gym-current.csv}
+  persistence: {breaches: 2, of: 2}
+"""
+
+
+def test_a_second_monitor_looks_at_a_table_whose_states_are_its_windows(gym: Stage) -> None:
+    members = pd.read_csv(MEMBERS).drop(columns="cancelled")
+    gym.publish_table(members, "gym-current.csv")
+    gym.kubectl.apply(WINDOW.replace("s3://churn/", gym.uri("")))
+
+    def says(reason: str) -> Object:
+        def said() -> Object | None:
+            monitor = gym.kubectl.get("driftmonitors", "gym-table")
+            return monitor if condition(monitor, "WithinDriftLimits").get("reason") == reason else None
+
+        return wait_until(reason, said, seconds=90, diagnose=gym.kubectl.diagnose)
+
+    says("WithinLimits")
+    for rise, reason in ((20, "DriftSuspected"), (30, "DriftDetected")):
+        dearer = members.assign(monthly_fee=members["monthly_fee"] + rise, fee_rise=rise, plan="Premium")
+        window = gym.publish_table(dearer, "gym-current.csv")
+        monitor = says(reason)
+        assert monitor["status"]["checks"][0]["window"]["revision"] == f"version:{window}"
+    assert len(monitor["status"]["checks"]) == 3
+    gym.kubectl.delete("driftmonitors", "gym-table")
+
+
 def test_a_run_forced_by_hand_on_bad_data_fails_and_the_champion_serves_on(gym: Stage) -> None:
     model = gym.kubectl.get("churnmodels", "gym") or {}
     champion = model["status"]["summary"]["champion"]

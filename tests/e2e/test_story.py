@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 import pytest
 from hack.demo import world
 from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
 from hack.demo.load import Load, predict
-from hack.demo.stage import Mlflow, Stage, customer
+from hack.demo.stage import Mlflow, Stage, customer, customers
 
 pytestmark = pytest.mark.usefixtures("told_so_far")
 T = TypeVar("T")
@@ -27,6 +28,8 @@ class Telco:
 
     stage: Stage
     revisions: dict[str, str] = field(default_factory=dict)
+    asked: int = 0
+    """Customers that were asked about and answered, over all versions so far."""
     load: Load | None = None
 
     @property
@@ -116,7 +119,6 @@ def tags(of: Object) -> dict[str, str]:
 
 def test_1_applying_the_file_opens_a_run_that_shows_its_progress(telco: Telco) -> None:
     telco.revisions["old"] = telco.stage.publish_file(world.TELCO, "telco.csv")
-    telco.stage.publish("baseline", "current.parquet")
     watch = Watch(telco.kubectl, "trun")
     telco.kubectl.apply(telco.stage.sample("telco/churnmodel.yaml"))
 
@@ -158,6 +160,7 @@ def test_2_the_champion_answers_predictions_as_soon_as_the_model_is_ready(
 ) -> None:
     model = telco.wait_for_champion("v1", 120)
     answer = predict(telco.stage.endpoint("telco"), customer(rows))
+    telco.asked += 1
     assert answer["version"] == "v1"
     assert 0 <= answer["probability"] <= 1
 
@@ -184,31 +187,63 @@ def test_2_ready_is_false_within_15_s_of_the_champions_failing(telco: Telco) -> 
     telco.wait_for_champion("v1", 60)
 
 
+def test_3_silence_is_no_news(telco: Telco) -> None:
+    """The operator's own probes are in the log, and are not taken for customers."""
+
+    def looked() -> Object | None:
+        said = condition(telco.kubectl.get("driftmonitors", "telco"), "WithinDriftLimits")
+        return said if said.get("reason") == "TooFewPredictions" else None
+
+    said = telco.wait("a look at the predictions", looked, 60)
+    assert said["status"] == "Unknown"
+    assert re.search(r"there are [01] predictions .*, and fewer than 500 are not judged", said["message"])
+
+
 def test_3_customers_as_they_were_raise_no_alarm(telco: Telco) -> None:
+    telco.asked += telco.stage.ask("telco", "baseline", slice(world.BASELINE_ROWS))
+
     def judged() -> Object | None:
         monitor = telco.kubectl.get("driftmonitors", "telco")
         return monitor if (monitor or {}).get("status", {}).get("checks") else None
 
-    monitor = telco.wait("the first window compared", judged, 60)
+    monitor = telco.wait("the first window compared", judged, 120)
     assert condition(monitor, "WithinDriftLimits")["reason"] == "WithinLimits"
 
 
 def test_3_a_changed_world_is_an_alarm_that_names_the_columns(telco: Telco, mlflow: Mlflow) -> None:
-    telco.revisions["window"] = telco.stage.publish("current", "current.parquet")
+    telco.asked += telco.stage.ask("telco", "current")
 
     def alarmed() -> Object | None:
         monitor = telco.kubectl.get("driftmonitors", "telco")
         return monitor if condition(monitor, "WithinDriftLimits").get("status") == "False" else None
 
-    monitor = telco.wait("WithinDriftLimits False", alarmed, 60)
+    monitor = telco.wait("WithinDriftLimits False", alarmed, 120)
     alarm = condition(monitor, "WithinDriftLimits")
     assert alarm["reason"] == "DriftDetected"
     assert "monthly_charges" in alarm["message"]
     assert "tenure" in alarm["message"]
+    assert "The predictions moved by" in alarm["message"]
+    assert monitor["status"]["columns"][-1]["kind"] == "Prediction"
 
     link = monitor["status"]["links"]["report"]
     run_id, path = link.partition("/runs/")[2].split("/artifacts/")
     assert b"<html" in mlflow.artifact(run_id, path)[:2000].lower()
+
+
+def test_3_each_customer_who_asked_is_in_the_log_once_and_every_probe_is_marked(telco: Telco) -> None:
+    def all_there() -> pd.DataFrame | None:
+        log = telco.stage.logged("telco")
+        return log if len(log) and (log["kind"] == "Client").sum() >= telco.asked else None
+
+    wait_until("every row", lambda: all_there() is not None, seconds=30, diagnose=telco.kubectl.diagnose)
+    log = telco.stage.logged("telco")
+    once = log.drop_duplicates(["event_id", "row"])
+    assert dict(once["kind"].value_counts()).keys() == {"Client", "Probe"}
+    assert (once["kind"] == "Client").sum() == telco.asked
+    assert once["id"].isna().all()
+    features = {name.removeprefix("feature.") for name in once.columns if name.startswith("feature.")}
+    assert features == set(pd.read_csv(world.TELCO).columns) - {world.TARGET}
+    assert once["probability"].between(0, 1).all()
 
 
 def test_4_drift_waits_for_data_that_nobody_trained_on(telco: Telco) -> None:
@@ -228,7 +263,10 @@ def test_4_new_labels_open_a_run_that_carries_the_evidence(telco: Telco, operato
     assert run["spec"]["trigger"] == "Drift"
     evidence = run["spec"]["evidence"]
     assert evidence["monitor"] == "telco"
-    assert evidence["window"]["revision"] == f"version:{telco.revisions['window']}"
+    assert evidence["window"]["uri"].endswith(f"namespace={telco.stage.namespace}/model=telco/version=v1")
+    assert evidence["window"]["revision"].startswith("sha256:")
+    assert evidence["window"]["since"] < evidence["window"]["until"]
+    assert evidence["window"]["rows"] >= 500
     assert evidence["share"] >= 0.25
     assert evidence["report"].startswith("http")
 
@@ -236,8 +274,8 @@ def test_4_new_labels_open_a_run_that_carries_the_evidence(telco: Telco, operato
 def test_4_the_challenger_wins_and_takes_the_traffic_without_one_failed_request(
     telco: Telco, operator: Kubectl, rows: pd.DataFrame
 ) -> None:
-    url, one = telco.stage.endpoint("telco"), customer(rows)
-    with Load(url, one) as load, Load(url, one, per_second=20, keep_alive=True) as kept:
+    url, today = telco.stage.endpoint("telco"), customers(world.current(rows, np.random.default_rng(world.SEED)))
+    with Load(url, today) as load, Load(url, today, per_second=20, keep_alive=True) as kept:
         run = telco.wait_for_run(2, "Accepted", 180)
         kill_operator(operator)
         telco.wait_for_champion("v2", 120)

@@ -31,3 +31,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
+
+{{- /* Where predictors log to: nowhere, where there is no collector. */ -}}
+{{- define "churn-operator.collector.url" -}}
+{{- $own := printf "http://%s-collector.%s.svc" (include "churn-operator.name" .) .Release.Namespace -}}
+{{ .Values.collector.url | default (ternary $own "" .Values.collector.enabled) }}
+{{- end }}
