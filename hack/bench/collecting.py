@@ -278,6 +278,8 @@ class Sender:
         self._random = random.Random(seed)  # noqa: S311 - no secret hangs on it
         self._numbers = itertools.count(1)
         self.sent = Sent()
+        self.stopped = False
+        """Whoever sets it ends `send`, once what it has sent is answered."""
 
     async def send(self, events_per_second: float, seconds: float) -> None:
         """So many events at a steady rate, whether or not they are answered."""
@@ -287,6 +289,8 @@ class Sender:
             tasks: set[asyncio.Task[None]] = set()
             began = time.perf_counter()
             for turn in range(int(events_per_second * seconds / 2)):
+                if self.stopped:
+                    break
                 await asyncio.sleep(max(0.0, began + 2 * turn / events_per_second - time.perf_counter()))
                 tasks.add(task := asyncio.create_task(self._predict(http)))
                 task.add_done_callback(tasks.discard)

@@ -157,8 +157,8 @@ def test_what_was_acknowledged_outlives_kills_and_is_there_once(store: ObjectSto
         async def run() -> None:
             sending = asyncio.create_task(sender.send(500, 60))
             await kill()
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            sender.stopped = True
+            await sending
 
         asyncio.run(run())
         wait_for(lambda: settled(store, [one]), "all to be joined")

@@ -32,7 +32,7 @@ class Receiver:
         self._max_bytes = max_bytes
         self._in_flight = 0
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def receive(self, request: web.Request) -> web.Response:
         """Answer an event: what it became is also counted."""
         try:
             event = parse(request.headers)
@@ -110,7 +110,7 @@ def application(
         return answer
 
     app = web.Application(client_max_size=max_bytes)
-    app.router.add_post("/", receiver)
+    app.router.add_post("/", receiver.receive)
     app.router.add_get("/healthz", check(healthy))
     app.router.add_get("/readyz", check(ready))
     app.router.add_get("/metrics", make_aiohttp_handler())

@@ -42,6 +42,7 @@ class Collector:
         self._flusher = Flusher(self._buffer, store, log_root, clock, settings.flush_bytes)
         self._compactor = Compactor(store, clock, settings, lambda: self._beat("join"))
         self._beats: dict[str, float] = {}
+        self._work: list[asyncio.Task[None]] = []
         metrics.BUFFER_LIMIT.set(settings.buffer_bytes)
         metrics.BUFFER_BYTES.set_function(lambda: self._buffer.size)
         metrics.OLDEST_SECONDS.set_function(self._buffer.oldest)
@@ -54,8 +55,8 @@ class Collector:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=10)
         await runner.setup()
         site = web.TCPSite(runner, None, s.port, backlog=1024)
-        work = [
-            asyncio.create_task(self._buffer.run()),
+        self._work = [
+            asyncio.create_task(self._buffer.run(), name="buffer"),
             asyncio.create_task(self._repeat("flush", self._flusher.flush, min(1.0, s.flush_seconds / 4))),
             asyncio.create_task(self._repeat("join", self._compactor.join, s.compact_seconds)),
             asyncio.create_task(self._repeat("sweep", self._compactor.sweep, s.sweep_seconds)),
@@ -68,14 +69,17 @@ class Collector:
             await asyncio.sleep(s.drain_seconds)
         finally:
             await runner.cleanup()
-            for task in work:
+            for task in self._work:
                 task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            await asyncio.gather(*self._work, return_exceptions=True)
         return await self._empty()
 
     def healthy(self) -> str | None:
         """What makes no progress, if anything: a server that answers proves only that it answers."""
         now = time.monotonic()
+        for task in self._work:
+            if task.done():
+                return f"{task.get_name()} has ended"
         if (since := self._buffer.committing_since) is not None and now - since > _DISK_STUCK:
             return f"the disk has not answered for {now - since:.0f} s"
         for name, beat in self._beats.items():

@@ -1,0 +1,202 @@
+"""The collector in this process, with a folder for an object store; the integration tests have a real one."""
+
+import asyncio
+import io
+import json
+import os
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pyarrow.parquet as pq
+import pytest
+from hack.bench.collecting import free_port
+from unit.collector.making import HEADERS, KEY, MODEL_URI, ROW, contract, listed
+
+from churn_operator.api.data import PersonalData
+from churn_operator.collector import service
+from churn_operator.collector.buffer import Buffer
+from churn_operator.collector.clock import StoreClock
+from churn_operator.collector.compaction import Compactor, Overtaken
+from churn_operator.collector.contracts import Contracts, Unknown
+from churn_operator.collector.service import Collector
+from churn_operator.collector.settings import Settings
+from churn_operator.storage.files import LocalStore
+
+DEADLINE = 30.0
+REQUEST = json.dumps({"instances": [ROW]}).encode()
+RESPONSE = b'{"predictions": [{"probability": 0.7, "churn": true, "version": "v7"}]}'
+RESPONSE_HEADERS = {**HEADERS, "Ce-Type": "org.kubeflow.serving.inference.response"}
+
+
+class Running:
+    """A collector that runs, and whoever talks to it."""
+
+    def __init__(self, settings: Settings, http: aiohttp.ClientSession) -> None:
+        self.log = Path(settings.storage_uri) / "inference-log"
+        self._url = f"http://127.0.0.1:{settings.port}"
+        self._http = http
+
+    async def post(self, headers: dict[str, str], body: bytes) -> tuple[int, str]:
+        async with self._http.post(self._url, data=body, headers=headers) as answer:
+            return answer.status, await answer.text()
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with self._http.get(self._url + path) as answer:
+            return answer.status, await answer.text()
+
+    async def rows(self, count: int) -> list[dict[str, Any]]:
+        """The log's rows, once there are so many."""
+        async with asyncio.timeout(DEADLINE):
+            while len(found := read(self.log)) < count:
+                await asyncio.to_thread(threading.Event().wait, 0.02)
+        return found
+
+
+def read(log: Path) -> list[dict[str, Any]]:
+    try:
+        paths = sorted(log.glob("namespace=*/**/*.parquet"))
+        return [row for path in paths for row in pq.read_table(io.BytesIO(path.read_bytes())).to_pylist()]
+    except FileNotFoundError:
+        return read(log)  # two were merged meanwhile
+
+
+def settings(folder: Path, **changed: object) -> Settings:
+    """With everything fast, and with the contract at hand."""
+    copy = folder / "buffer/contracts" / f"{MODEL_URI.rpartition('/')[2]}.json"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(contract(PersonalData(column="customer", action="Hash")).model_dump_json())
+    fast = {"flush_seconds": 0.05, "settle_seconds": 0.1, "compact_seconds": 0.05, "drain_seconds": 0}
+    here = {"storage_uri": str(folder / "store"), "buffer_dir": folder / "buffer", "port": free_port()}
+    return Settings.model_validate({**here, **fast, "hash_key": KEY.decode(), **changed})
+
+
+@asynccontextmanager
+async def running(wanted: Settings) -> AsyncIterator[Running]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(Collector(wanted).run(stop))
+    try:
+        async with aiohttp.ClientSession() as http:
+            one = Running(wanted, http)
+            async with asyncio.timeout(DEADLINE):
+                while not await listens(wanted.port):
+                    assert not task.done()
+            yield one
+    finally:
+        stop.set()
+        assert await task
+
+
+async def listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def test_both_halves_become_a_row(tmp_path: Path) -> None:
+    async with running(settings(tmp_path)) as one:
+        assert await one.post(HEADERS, REQUEST) == (200, "")
+        assert await one.post(RESPONSE_HEADERS, RESPONSE) == (200, "")
+        (row,) = await one.rows(1)
+        assert (row["probability"], row["feature.tenure"], row["kind"]) == (0.7, 12.0, "Client")
+        assert (await one.get("/healthz"), await one.get("/readyz")) == ((200, "ok"), (200, "ok"))
+        assert 'churn_collector_events_total{outcome="Stored",type="request"}' in (await one.get("/metrics"))[1]
+
+
+async def test_many_predictions_become_few_files_and_no_row_is_twice(tmp_path: Path) -> None:
+    async with running(settings(tmp_path, settle_seconds=0.01)) as one:
+        for number in range(40):
+            for headers, body in ((HEADERS, REQUEST), (RESPONSE_HEADERS, RESPONSE)):
+                assert await one.post({**headers, "Ce-Id": str(number)}, body) == (200, "")
+        rows = await one.rows(40)
+        assert len({row["event_id"] for row in rows}) == len(rows) == 40
+
+
+ANSWERS = {
+    "no event": ({}, REQUEST, 400, "Ce-Specversion"),
+    "a large body": (HEADERS, b" " * 2000, 413, "at most 1024 bytes"),
+    "a body that nobody can read": (HEADERS, b"{", 200, "must be JSON"),
+}
+
+
+@pytest.mark.parametrize(("headers", "body", "status", "text"), ANSWERS.values(), ids=ANSWERS)
+async def test_others_get_an_answer(
+    tmp_path: Path, headers: dict[str, str], body: bytes, status: int, text: str
+) -> None:
+    async with running(settings(tmp_path, max_event_bytes=1024)) as one:
+        found, told = await one.post(headers, body)
+        assert (found, text in told) == (status, True)
+
+
+async def test_a_body_of_unknown_length_is_bounded_too(tmp_path: Path) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 1000
+
+    wanted = settings(tmp_path, max_event_bytes=1024)
+    async with (
+        running(wanted),
+        aiohttp.ClientSession() as http,
+        http.post(f"http://127.0.0.1:{wanted.port}", data=endless(), headers=HEADERS) as answer,
+    ):
+        assert answer.status == 413
+
+
+async def test_without_a_contract_nothing_is_taken_and_the_store_is_not_asked_each_time(tmp_path: Path) -> None:
+    contracts = Contracts(tmp_path, None)
+    for _ in range(2):
+        with pytest.raises(Unknown, match="no file at"):
+            await contracts.get(f"{tmp_path}/models/{'1' * 64}")
+    (copy,) = [tmp_path / f"{'1' * 64}.json"]
+    copy.write_text(contract().model_dump_json())
+    with pytest.raises(Unknown, match="no file at"):  # the pause is not over
+        await contracts.get(f"{tmp_path}/models/{'1' * 64}")
+
+
+async def test_a_damaged_copy_of_a_contract_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / f"{'1' * 64}.json").write_text("{")
+    with pytest.raises(Unknown, match="no file at"):
+        await Contracts(tmp_path, None).get(f"{tmp_path}/models/{'1' * 64}")
+
+
+async def test_a_record_is_synced_before_anybody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill proves only that it was written: the page cache outlives the process."""
+    syncing, released, sync = threading.Event(), threading.Event(), os.fdatasync
+
+    def slow(file: int) -> None:
+        syncing.set()
+        assert released.wait(DEADLINE)
+        sync(file)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    one = Buffer(tmp_path, 1 << 20, 1 << 20, 60)
+    task = asyncio.create_task(one.run())
+    told = asyncio.create_task(one.append(b"x"))
+    assert await asyncio.to_thread(syncing.wait, DEADLINE)
+    assert not told.done()
+    assert one.committing_since is not None
+    released.set()
+    await told
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_what_makes_no_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = Collector(settings(tmp_path))
+    assert collector.healthy() is None
+    collector._beat("join")  # noqa: SLF001 - what a loop does
+    monkeypatch.setattr(service, "_STUCK", -1.0)
+    assert str(collector.healthy()).startswith("no join for")
+
+
+async def test_a_file_that_another_replica_has_joined_is_left_to_it(tmp_path: Path) -> None:
+    wanted = settings(tmp_path)
+    compactor = Compactor(LocalStore(), StoreClock(), wanted, lambda: None)
+    with pytest.raises(Overtaken):
+        compactor._read([listed("gone", folder=str(tmp_path))], lambda table: table)  # noqa: SLF001 - where it happens
