@@ -1,6 +1,7 @@
 """Lives in which the operator is killed at one write each, several at a time."""
 
 import asyncio
+import itertools
 import json
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from support.mlflow_server import MlflowServer
 from support.proxy import Moment
 
 AT_ONCE = 8
+_lives = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Lives:
         return [life.result() for life in lives]
 
     async def _live(self, zygote: Zygote, turns: asyncio.Semaphore, number: int, moment: Moment | None) -> Outcome:
-        name = f"life-{number}-{moment.name.lower() if moment else 'whole'}"
+        name = f"life-{next(_lives)}"
         async with turns, a_life(*self._servers, zygote, name, self._folder) as life:
             if moment is not None:
                 life.ledger.stop_at = (number, moment)

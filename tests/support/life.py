@@ -13,8 +13,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any
@@ -127,6 +127,8 @@ class Life:
     log: Path
     drifted: bool = True
     is_over: bool = False
+    held: set[str] = field(default_factory=set)
+    """Jobs of these roles do not end."""
 
     async def live(self) -> list[Any]:
         """The whole story; what there was before the end of it."""
@@ -201,7 +203,7 @@ class Life:
     def _named(self, path: str) -> str:
         return path.rpartition(f"/namespaces/{self.namespace}/")[2] or path
 
-    async def until(self, condition: Callable[..., Awaitable[bool]], *arguments: str) -> None:
+    async def until(self, condition: Callable[..., Awaitable[bool]], *arguments: Any) -> None:
         deadline = time.monotonic() + DEADLINE
         while not await condition(*arguments):
             if time.monotonic() > deadline:
@@ -217,14 +219,14 @@ class Life:
             async with asyncio.timeout(0.5):
                 await self.ledger.news.wait()
         if not self.operator.is_alive:
-            self.ledger.stopped = False
             await self.operator.start()
         await self.play()
 
     async def play(self) -> None:
         """What the Job controller, KServe and the garbage collector do."""
         for job in await self.admin.list("batch/v1", "Job", self.namespace):
-            if not job.get("status", {}).get("conditions"):
+            is_held = job["metadata"]["labels"]["churnops.dev/role"] in self.held
+            if not is_held and not job.get("status", {}).get("conditions"):
                 await self._end(job)
         for server in await self.admin.list(SERVING, "InferenceService", self.namespace):
             if "status" not in server:
@@ -314,28 +316,26 @@ async def a_life(
     plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, namespace: str, folder: Path, **settings: str
 ) -> AsyncIterator[Life]:
     """A new namespace, and an operator that sees it alone."""
-    admin = await ApiClient.connect(str(plane.kubeconfig("admin")))
     ledger = Ledger()
-    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-    assert (await admin.call("POST", "/api/v1/namespaces", body=made)).ok
     tls = create_default_context(cafile=str(plane.folder / "certificates/apiserver.crt"))
-    api_proxy = await Proxy(plane.server, tls, ledger, rewrite=_only(namespace)).start()
-    mlflow_proxy = await Proxy(mlflow.uri, None, ledger).start()
-    await asyncio.to_thread(mlflow.register, f"{namespace}.telco", 2)
+    api_proxy = Proxy(plane.server, tls, ledger, rewrite=_only(namespace))
+    mlflow_proxy = Proxy(mlflow.uri, None, ledger)
     log = folder / f"{namespace}.log"
-    environment = _environment(plane, folder / namespace, api_proxy.uri, mlflow_proxy.uri) | {"LOG": str(log)}
-    life = Life(
-        plane, mlflow, admin, namespace, Operator(zygote, environment | settings), api_proxy, mlflow_proxy, ledger, log
-    )
-    ledger.stop = life.operator.kill
-    try:
-        await life.operator.start()
-        yield life
-    finally:
-        life.operator.kill()
-        await api_proxy.stop()
-        await mlflow_proxy.stop()
-        await admin.close()
+    async with AsyncExitStack() as stack:
+        admin = await ApiClient.connect(str(plane.kubeconfig("admin")))
+        stack.push_async_callback(admin.close)
+        for proxy in (api_proxy, mlflow_proxy):
+            await proxy.start()
+            stack.push_async_callback(proxy.stop)
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        assert (await admin.call("POST", "/api/v1/namespaces", body=made)).ok
+        await asyncio.to_thread(mlflow.register, f"{namespace}.telco", 2)
+        environment = _environment(plane, folder / namespace, api_proxy.uri, mlflow_proxy.uri) | {"LOG": str(log)}
+        operator = Operator(zygote, environment | settings)
+        stack.callback(operator.kill)
+        ledger.stop = operator.kill
+        await operator.start()
+        yield Life(plane, mlflow, admin, namespace, operator, api_proxy, mlflow_proxy, ledger, log)
 
 
 def _only(namespace: str) -> Callable[[str], str]:

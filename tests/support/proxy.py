@@ -65,7 +65,6 @@ class Ledger:
     stop_at: tuple[int, Moment] | None = None
     stop: Callable[[], None] = lambda: None
     """Is called at that write and moment; what was asked before it is not served afterwards."""
-    stopped: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     epoch: int = 0
@@ -74,7 +73,7 @@ class Ledger:
         """True where the process was stopped here."""
         if self.stop_at != (number, moment):
             return False
-        self.stop_at, self.stopped = None, True
+        self.stop_at = None
         self.epoch += 1
         self.stop()
         return True
@@ -82,7 +81,7 @@ class Ledger:
 
 @dataclass
 class Proxy:
-    """Listens on a port of the loopback and forwards to one server, with its own loop's time."""
+    """Listens on a port of the loopback and forwards to one server."""
 
     upstream: str
     tls: SSLContext | None = None
@@ -100,7 +99,7 @@ class Proxy:
     def __post_init__(self) -> None:
         self._serving: set[asyncio.Task[Any]] = set()
 
-    async def start(self, port: int = 0) -> "Proxy":
+    async def start(self, certificate: SSLContext | None = None) -> "Proxy":
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
         )
@@ -108,7 +107,7 @@ class Proxy:
         app.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=certificate)
         await site.start()
         self.port = int(self._runner.addresses[0][1])
         return self
@@ -119,6 +118,16 @@ class Proxy:
         await asyncio.gather(*self._serving, return_exceptions=True)
         await self._runner.cleanup()
         await self._session.close()
+
+    def fail(self, fault: Fault) -> None:
+        """From now on; one that is away takes its connections along."""
+        self.fault = fault
+        if fault is Fault.AWAY:
+            for task in self._serving:
+                task.cancel()
+
+    def heal(self) -> None:
+        self.fault = None
 
     @property
     def uri(self) -> str:

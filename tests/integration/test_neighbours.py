@@ -1,0 +1,217 @@
+"""Neighbours that fail in each way there is, in the middle of a life: nothing is lost, and nothing is done twice.
+
+The gateway is not there yet. The object store is the Jobs' neighbour: see test_jobs_neighbours.py.
+"""
+
+import asyncio
+import base64
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from support.control_plane import ControlPlane
+from support.keeper import INFERENCE_SERVICES
+from support.kills import Lives, Outcome
+from support.life import Life, Zygote, a_life
+from support.mlflow_server import MlflowServer
+from support.proxy import Fault, Proxy
+
+from churn_operator.core.objects import Object
+
+BOUNDS = {"CHURN_API_TIMEOUT_SECONDS": "1", "CHURN_TRACKING_TIMEOUT_SECONDS": "1"}
+SLOWNESS = 3.0
+"""Seconds, of a neighbour that is slow: three times what is waited for."""
+AWAY_SECONDS = 8.0
+
+
+@pytest.fixture(autouse=True)
+def kserve(control_plane: ControlPlane) -> Iterator[None]:
+    control_plane.kubectl("create", "-f", "-", stdin=json.dumps(INFERENCE_SERVICES))
+    control_plane.kubectl("wait", "--for=condition=Established", "crd", INFERENCE_SERVICES["metadata"]["name"])
+    yield
+    control_plane.kubectl("delete", "crd", INFERENCE_SERVICES["metadata"]["name"])
+
+
+@pytest.fixture
+async def zygote() -> AsyncIterator[Zygote]:
+    started = await Zygote().start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+async def whole(control_plane: ControlPlane, mlflow: MlflowServer, tmp_path: Path) -> Outcome:
+    """A life that nothing disturbs."""
+    return await Lives(control_plane, mlflow, tmp_path).undisturbed()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[bytes, SSLContext]:
+    """Of a webhook on the loopback."""
+    key, made = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [shutil.which("openssl") or "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+    command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=webhook", "-keyout", str(key)]
+    subprocess.run(
+        [*command, "-addext", "subjectAltName=IP:127.0.0.1", "-out", str(made)], check=True, capture_output=True
+    )
+    context = SSLContext(PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    return made.read_bytes(), context
+
+
+async def each_fault(live: Callable[[Fault], Awaitable[str]]) -> dict[str, str]:
+    """A life for each fault, all at once; what went wrong in which."""
+    found = await asyncio.gather(*(live(fault) for fault in Fault))
+    return {fault: wrong for fault, wrong in zip(Fault, found, strict=True) if wrong}
+
+
+async def test_an_api_server_that_fails_is_waited_for(
+    control_plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, tmp_path: Path, whole: Outcome
+) -> None:
+    async def live(fault: Fault) -> str:
+        async with a_life(control_plane, mlflow, zygote, f"api-{fault.name.lower()}", tmp_path, **BOUNDS) as life:
+            await fail(life, life.api_proxy, fault)
+            asked = await outlast(life, life.api_proxy)
+            return calm(asked, 15 * AWAY_SECONDS) or await rest(life, whole)
+
+    assert not await each_fault(live)
+
+
+async def test_an_mlflow_that_fails_is_named_and_left_alone_until_it_is_back(
+    control_plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, tmp_path: Path, whole: Outcome
+) -> None:
+    async def live(fault: Fault) -> str:
+        async with a_life(control_plane, mlflow, zygote, f"mlflow-{fault.name.lower()}", tmp_path, **BOUNDS) as life:
+            await fail(life, life.mlflow_proxy, fault)
+            await life.until(condition_is, life, "Trained", "TrackingUnavailable")
+            first = await condition(life, "Trained")
+            asked = await outlast(life, life.mlflow_proxy)
+            last, ready = await condition(life, "Trained"), await condition(life, "Ready")
+            wrong = told(first, last, life.mlflow_proxy.uri) or calm(asked, 8)
+            return wrong or f"Ready: {ready}" * (ready["status"] != "True") or await rest(life, whole)
+
+    assert not await each_fault(live)
+
+
+async def test_a_webhook_that_fails_is_named_and_left_alone_until_it_is_back(
+    control_plane: ControlPlane,
+    mlflow: MlflowServer,
+    zygote: Zygote,
+    tmp_path: Path,
+    whole: Outcome,
+    certificate: tuple[bytes, SSLContext],
+) -> None:
+    async def live(fault: Fault) -> str:
+        namespace = f"webhook-{fault.name.lower()}"
+        async with (
+            a_webhook(control_plane, namespace, *certificate) as proxy,
+            a_life(control_plane, mlflow, zygote, namespace, tmp_path, **BOUNDS) as life,
+        ):
+            await fail(life, proxy, fault)
+            await life.until(condition_is, life, "RolloutHealthy", "WebhookUnavailable")
+            first = await condition(life, "RolloutHealthy")
+            asked = await outlast(life, proxy)
+            last, ready = await condition(life, "RolloutHealthy"), await condition(life, "Ready")
+            wrong = told(first, last, "kserve.example") or calm(asked, 8)
+            return wrong or f"Ready: {ready}" * (ready["status"] != "True") or await rest(life, whole)
+
+    assert not await each_fault(live)
+
+
+async def fail(life: Life, proxy: Proxy, fault: Fault) -> None:
+    """Version 1 serves, its first check has not ended; from now on the neighbour fails, and Jobs go on."""
+    proxy.slowness, proxy.retry_after = SLOWNESS, 2
+    life.held = {"drift"}
+    await life.serve()
+    life.held = set()
+    proxy.fail(fault)
+
+
+async def outlast(life: Life, proxy: Proxy) -> list[float]:
+    """The cluster goes on without the neighbour for a while, and then it is back; when it was asked meanwhile."""
+    until = time.monotonic() + AWAY_SECONDS
+    while time.monotonic() < until:
+        await life.pause()
+    proxy.heal()
+    return [when for when, _, _ in proxy.asked]
+
+
+async def rest(life: Life, whole: Outcome) -> str:
+    """The remaining life, which comes to the same."""
+    await life.challenge()
+    settled = await life.reject()
+    await life.delete()
+    made, gone = life.counts()
+    return Outcome(0, None, killed=False, writes=0, made=made, gone=gone, settled=settled).difference(whole)
+
+
+def told(first: Object, last: Object, who: str) -> str:
+    """What is wrong with a condition that is to name who is away, and since when."""
+    since, _, what = last["message"].partition(": ")
+    is_since = re.fullmatch(r"Since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", since) is not None
+    stays = first["message"].startswith(since) and first["lastTransitionTime"] == last["lastTransitionTime"]
+    return "" if is_since and stays and who in what else f"{first} then {last}"
+
+
+def calm(asked: list[float], most: float) -> str:
+    """What is wrong with how often a neighbour was asked that was away."""
+    return "" if 1 <= len(asked) <= most else f"asked {len(asked)} times in {AWAY_SECONDS} s"
+
+
+async def condition(life: Life, name: str) -> Object:
+    status = (await life.get("ChurnModel", "telco"))["status"]
+    found: Object = next(c for c in status["conditions"] if c["type"] == name)
+    return found
+
+
+async def condition_is(life: Life, name: str, reason: str) -> bool:
+    return bool((await condition(life, name))["reason"] == reason)
+
+
+@asynccontextmanager
+async def a_webhook(plane: ControlPlane, namespace: str, authority: bytes, tls: SSLContext) -> AsyncIterator[Proxy]:
+    """The API server asks it before it takes an InferenceService of the namespace; it agrees."""
+
+    async def agree(request: web.Request) -> web.Response:
+        review = await request.json()
+        return web.json_response(review | {"response": {"uid": review["request"]["uid"], "allowed": True}})
+
+    app = web.Application()
+    app.add_routes([web.post("/validate", agree)])
+    async with TestServer(app) as server:
+        proxy = await Proxy(str(server.make_url("")).rstrip("/")).start(tls)
+        rule = {"apiGroups": ["serving.kserve.io"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"]}
+        webhook = {
+            "name": "kserve.example.com",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "timeoutSeconds": 1,
+            "failurePolicy": "Fail",
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "rules": [rule | {"resources": ["inferenceservices"]}],
+            "clientConfig": {
+                "url": f"https://127.0.0.1:{proxy.port}/validate",
+                "caBundle": base64.b64encode(authority).decode(),
+            },
+        }
+        made = {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": namespace},
+            "webhooks": [webhook],
+        }
+        plane.kubectl("create", "-f", "-", stdin=json.dumps(made))
+        try:
+            yield proxy
+        finally:
+            plane.kubectl("delete", "validatingwebhookconfiguration", namespace)
+            await proxy.stop()
