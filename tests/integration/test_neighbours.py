@@ -27,7 +27,8 @@ from support.proxy import Fault, Proxy
 
 from churn_operator.core.objects import Object
 
-BOUNDS = {"CHURN_API_TIMEOUT_SECONDS": "1", "CHURN_TRACKING_TIMEOUT_SECONDS": "1"}
+API_BOUND = {"CHURN_API_TIMEOUT_SECONDS": "1"}
+TRACKING_BOUND = {"CHURN_TRACKING_TIMEOUT_SECONDS": "1"}
 SLOWNESS = 3.0
 """Seconds, of a neighbour that is slow: three times what is waited for."""
 AWAY_SECONDS = 8.0
@@ -78,7 +79,7 @@ async def test_an_api_server_that_fails_is_waited_for(
     control_plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, tmp_path: Path, whole: Outcome
 ) -> None:
     async def live(fault: Fault) -> str:
-        async with a_life(control_plane, mlflow, zygote, f"api-{fault.name.lower()}", tmp_path, **BOUNDS) as life:
+        async with a_life(control_plane, mlflow, zygote, f"api-{fault.name.lower()}", tmp_path, **API_BOUND) as life:
             await fail(life, life.api_proxy, fault)
             asked = await outlast(life, life.api_proxy)
             return calm(asked, 15 * AWAY_SECONDS) or await rest(life, whole)
@@ -90,7 +91,9 @@ async def test_an_mlflow_that_fails_is_named_and_left_alone_until_it_is_back(
     control_plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, tmp_path: Path, whole: Outcome
 ) -> None:
     async def live(fault: Fault) -> str:
-        async with a_life(control_plane, mlflow, zygote, f"mlflow-{fault.name.lower()}", tmp_path, **BOUNDS) as life:
+        async with a_life(
+            control_plane, mlflow, zygote, f"mlflow-{fault.name.lower()}", tmp_path, **TRACKING_BOUND
+        ) as life:
             await fail(life, life.mlflow_proxy, fault)
             await life.until(condition_is, life, "Trained", "TrackingUnavailable")
             first = await condition(life, "Trained")
@@ -114,7 +117,7 @@ async def test_a_webhook_that_fails_is_named_and_left_alone_until_it_is_back(
         namespace = f"webhook-{fault.name.lower()}"
         async with (
             a_webhook(control_plane, namespace, *certificate) as proxy,
-            a_life(control_plane, mlflow, zygote, namespace, tmp_path, **BOUNDS) as life,
+            a_life(control_plane, mlflow, zygote, namespace, tmp_path) as life,
         ):
             await fail(life, proxy, fault)
             await life.until(condition_is, life, "RolloutHealthy", "WebhookUnavailable")

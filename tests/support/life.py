@@ -29,6 +29,7 @@ from support.proxy import Ledger, Proxy
 from churn_operator.api.base import API_VERSION
 from churn_operator.api.results import encode_result
 from churn_operator.core.client import MERGE, ApiClient
+from churn_operator.core.errors import Outdated
 from churn_operator.core.objects import Object, name_of, uid_of
 
 DEADLINE = 90.0
@@ -260,7 +261,8 @@ class Life:
         for obj in found:
             owners = obj["metadata"].get("ownerReferences", ())
             if owners and not any(owner["uid"] in alive for owner in owners):
-                await self.admin.delete(obj)
+                with suppress(Outdated):  # it is collected at the next look
+                    await self.admin.delete(obj)
 
     async def call(self, method: str, path: str, body: dict[str, Any]) -> None:
         kind = MERGE if method == "PATCH" else "application/json"
