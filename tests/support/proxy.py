@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "host"}
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "expect"}
 READ = {"GET", "HEAD", "OPTIONS"}
 READ_BY_POST = ("/search", "/get-by-name", "/selfsubjectaccessreviews")
 GARBAGE = "<html><body>Welcome to your new web server!</body></html>"
@@ -129,6 +129,10 @@ class Proxy:
     def heal(self) -> None:
         self.fault = None
 
+    async def idle(self) -> None:
+        """Until what was asked has been served, also what nobody waits for any more."""
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
     @property
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.port}"
@@ -243,8 +247,10 @@ def _hang_up(request: web.Request) -> web.StreamResponse:
 async def _half(request: web.Request, whole: web.StreamResponse) -> web.StreamResponse:
     """All of the head, half of the body, and then nothing."""
     body = whole.body if isinstance(whole, web.Response) and isinstance(whole.body, bytes) else b""
+    if not body:
+        return _hang_up(request)
     part = web.StreamResponse(status=whole.status, headers=whole.headers)
-    part.content_length = max(len(body), 2)
+    part.content_length = len(body)
     await part.prepare(request)
     await part.write(body[: len(body) // 2])
     return _hang_up(request)

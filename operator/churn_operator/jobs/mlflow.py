@@ -14,10 +14,9 @@ from urllib3.util import Retry
 
 from churn_operator.api.reasons import Reason
 from churn_operator.storage.failure import Refused, Unavailable
-from churn_operator.storage.files import join, open_store
+from churn_operator.storage.files import join, open_store, read_seconds
 
-_TIMEOUT = (5.0, 60.0)
-"""Seconds to connect, and between two packets."""
+_CONNECT_SECONDS = 5.0
 # an answer that was lost may have been to a request that was served: those are left to the next attempt of the Job
 _RETRIES = Retry(3, read=0, status_forcelist=(429, 503), allowed_methods=None, backoff_factor=0.5)
 _PROXIED = "/api/2.0/mlflow-artifacts/artifacts/"
@@ -71,7 +70,9 @@ class Mlflow:
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
-            answer = self._session.request(method, self._uri + path, timeout=_TIMEOUT, **arguments)
+            answer = self._session.request(
+                method, self._uri + path, timeout=(_CONNECT_SECONDS, read_seconds()), **arguments
+            )
         except requests.RequestException as error:
             raise Unavailable(Reason.TrackingUnavailable, f"MLflow does not answer: {error}") from error
         if not answer.ok:

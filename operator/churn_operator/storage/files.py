@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,8 @@ from churn_operator.storage.failure import JobError, Refused, Unavailable
 
 _GONE = {"404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NotFound"}
 _DENIED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden"}
+_BUSY = {408, 429}
+_STRANGER = "what answers is not an object store"
 
 
 class Gone(Exception):
@@ -129,7 +131,9 @@ class S3Store:
         """The object; `pin` is VersionId or IfMatch."""
         bucket, key = _split(uri)
         with translated(uri):
-            body: bytes = self._client.get_object(Bucket=bucket, Key=key, **pin)["Body"].read()
+            answer = self._client.get_object(Bucket=bucket, Key=key, **pin)
+            _etag(uri, answer)
+            body: bytes = answer["Body"].read()
             return body
 
     def head(self, uri: str) -> tuple[str | None, str]:
@@ -138,12 +142,12 @@ class S3Store:
         with translated(uri):
             head = self._client.head_object(Bucket=bucket, Key=key)
         version = head.get("VersionId")
-        return (None if version in (None, "", "null") else str(version)), str(head["ETag"]).strip('"')
+        return (None if version in (None, "", "null") else str(version)), _etag(uri, head)
 
     def write(self, uri: str, data: bytes) -> None:
         bucket, key = _split(uri)
         with translated(uri):
-            self._client.put_object(Bucket=bucket, Key=key, Body=data)
+            _etag(uri, self._client.put_object(Bucket=bucket, Key=key, Body=data))
 
     def exists(self, uri: str) -> bool:
         try:
@@ -159,6 +163,8 @@ class S3Store:
         at = datetime.now(UTC)
         with translated(folder):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                if "IsTruncated" not in page:
+                    raise Unavailable(Reason.StorageUnavailable, f"{folder}: {_STRANGER}")
                 with suppress(KeyError, ValueError):
                     at = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
                 found += [
@@ -190,6 +196,18 @@ def _split(uri: str) -> tuple[str, str]:
     return parts.netloc, parts.path.lstrip("/")
 
 
+def _etag(uri: str, answer: Mapping[str, Any]) -> str:
+    """The object's ETag, without which no object store answers."""
+    if "ETag" not in answer:
+        raise Unavailable(Reason.StorageUnavailable, f"{uri}: {_STRANGER}")
+    return str(answer["ETag"]).strip('"')
+
+
+def read_seconds() -> float:
+    """How long a neighbour's next bytes are waited for."""
+    return float(os.environ.get("CHURN_READ_SECONDS", "60"))
+
+
 @cache
 def s3_client(prefix: str) -> Any:
     """One client for each store and process: making one costs more than a request."""
@@ -208,7 +226,7 @@ def s3_client(prefix: str) -> Any:
         region_name=said("AWS_REGION") or said("AWS_DEFAULT_REGION") or "us-east-1",
         config=Config(
             connect_timeout=5,
-            read_timeout=60,
+            read_timeout=read_seconds(),
             retries={"mode": "standard", "total_max_attempts": 3},
             # a store of one's own seldom has a host name for each bucket
             s3={"addressing_style": "path" if said("AWS_ENDPOINT_URL") else "auto"},
@@ -222,6 +240,7 @@ def s3_client(prefix: str) -> Any:
 def translated(uri: str) -> Iterator[None]:
     """Turns botocore's errors into `Gone`, `Changed` and `JobError`."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -229,7 +248,7 @@ def translated(uri: str) -> Iterator[None]:
         raise _client_error(uri, error.response) from error
     except NoCredentialsError as error:
         raise Refused(Reason.StorageUnavailable, f"{uri}: no credentials in the environment") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise Unavailable(Reason.StorageUnavailable, f"{uri}: {error}") from error
 
 
@@ -242,6 +261,6 @@ def _client_error(uri: str, response: Any) -> JobError | Gone | Changed:
         return Changed(uri)
     if code in _DENIED:
         return Refused(Reason.StorageUnavailable, f"{uri}: the object store refuses the credentials ({code})")
-    if 400 <= status < 500:
+    if 400 <= status < 500 and status not in _BUSY:
         return Refused(Reason.StorageUnavailable, f"{uri}: the object store refuses the request ({code})")
     return Unavailable(Reason.StorageUnavailable, f"{uri}: the object store answers {status} {code}")

@@ -29,6 +29,8 @@ def answer(status: int, code: str) -> ClientError:
         pytest.param(answer(400, "InvalidArgument"), Refused, id="a bad request"),
         pytest.param(NoCredentialsError(), Refused, id="no credentials"),
         pytest.param(answer(503, "SlowDown"), Unavailable, id="busy"),
+        pytest.param(answer(429, "429"), Unavailable, id="busy, in other words"),
+        pytest.param(answer(408, "RequestTimeout"), Unavailable, id="tired of waiting"),
         pytest.param(EndpointConnectionError(endpoint_url="http://s3"), Unavailable, id="away"),
     ],
 )
