@@ -1,9 +1,10 @@
 """What the collector must reach, against a real object store; needs no cluster.
 
-    python -m hack.bench.collector [kills] [memory] [--kills 50] [--events 1000000]
+    python -m hack.bench.collector [kills] [outage] [memory] [--kills 50] [--away 60] [--events 1000000]
 
 1. SIGKILL at random moments under 500 events a second: how many acknowledged predictions are lost, how many are twice.
-2. Resident memory over a million events, sent as fast as they are acknowledged, and how long each waits.
+2. The object store away for a while under 50 events a second: how many are lost, and how soon after all are in the log.
+3. Resident memory over a million events, sent as fast as they are acknowledged, and how long each waits.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from hack.bench.collecting import (
     CollectorProcess,
+    Log,
     ObjectStore,
     Sender,
     collectors,
@@ -36,8 +38,9 @@ CONNECTIONS = 32
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", default=["kills", "memory"])
+    parser.add_argument("parts", nargs="*", default=["kills", "outage", "memory"])
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--away", type=float, default=60, help="seconds that the object store is away")
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
@@ -46,10 +49,13 @@ def main() -> None:
             store = ObjectStore(Path(scratch) / "store")
             try:
                 store.start()
-                if part == "kills":
-                    kills(store, Path(scratch), options.kills, options.seed)
-                else:
-                    memory(store, Path(scratch), options.events)
+                match part:
+                    case "kills":
+                        kills(store, Path(scratch), options.kills, options.seed)
+                    case "outage":
+                        outage(store, Path(scratch), options.away)
+                    case _:
+                        memory(store, Path(scratch), options.events)
             finally:
                 store.stop()
 
@@ -62,10 +68,33 @@ def kills(store: ObjectStore, folder: Path, count: int, seed: int) -> None:
         asyncio.run(_send_and_kill(sender, both, count, random.Random(seed)))  # noqa: S311 - no secret hangs on it
         wait_for(lambda: settled(store, both), "all to be joined", 300)
         log = read_log(store, since, datetime.now(UTC) + timedelta(hours=1))
+    print(f"{count} kills under {EVENTS_PER_SECOND} events a second: answers {dict(sender.sent.answers)}")
+    _tell(sender, log)
+
+
+def outage(store: ObjectStore, folder: Path, away: float) -> None:
+    """The store goes and comes again."""
+    since = datetime.now(UTC) - timedelta(hours=1)
+    with collectors(store, folder, 2) as both:
+        sender = Sender([one.url for one in both], store_model(store))
+        asyncio.run(sender.send(50, 5))
+        store.stop()
+        asyncio.run(sender.send(50, away))
+        kept = sum(path.stat().st_size for one in both for path in (one.folder / "buffer/events").iterdir())
+        attempts = sum(one.log.read_text().count('"work": "flush"') for one in both)
+        store.start()
+        began = time.monotonic()
+        wait_for(lambda: settled(store, both), "all to be joined", 300)
+        seconds = time.monotonic() - began
+        log = read_log(store, since, datetime.now(UTC) + timedelta(hours=1))
+    print(f"The object store away for {away:.0f} s under 50 events a second: answers {dict(sender.sent.answers)}")
+    print(f"  {kept / 2**20:.1f} MiB on two disks, {attempts} attempts to write; all joined {seconds:.0f} s after")
+    _tell(sender, log)
+
+
+def _tell(sender: Sender, log: Log) -> None:
     found = [row["feature.monthly_charges"] for row in log.rows]
     whole = {number for number, halves in sender.sent.acknowledged.items() if halves == 2}
-    answers = dict(sender.sent.answers)
-    print(f"{count} kills under {EVENTS_PER_SECOND} events a second: answers {answers}")
     print(
         f"  {len(whole)} predictions acknowledged in both halves, {len(whole - set(found))} of them lost; "
         f"{len(found)} in the log, {len(found) - len(set(found))} twice"
