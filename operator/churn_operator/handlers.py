@@ -143,12 +143,26 @@ def registry(
     return handlers
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Kopf copies each object twice to find out what changed in it. Nobody here asks: a look sees what there is."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> Any:  # noqa: ARG002 - the interface
+        return {}
+
+    def fetch(self, *, body: kopf.Body) -> Any:  # noqa: ARG002 - the interface
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: Any) -> None:
+        """Nothing is kept."""
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     """Kopf as a watcher that writes nothing."""
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
     settings.posting.enabled = False
     settings.networking.request_timeout = REQUEST_SECONDS
+    settings.persistence.diffbase_storage = _NoDiffs()
     settings.queueing.idle_timeout = IDLE_SECONDS
     settings.watching.chunk_size = PAGE
     for group, _, plural in CHILDREN:

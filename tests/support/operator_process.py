@@ -59,6 +59,10 @@ class Operator:
         self.process = None
         return code
 
+    def ended(self) -> bool:
+        """By itself."""
+        return self.process is None or self.process.poll() is not None
+
     def stop(self) -> None:
         if self.process is not None:
             self.end(signal.SIGKILL)

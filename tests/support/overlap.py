@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ from support.control_plane import ControlPlane
 from support.operator_process import Operator, until
 
 USERS = ("operator", "second")
-LEASE_SECONDS = 2
+LEASE_SECONDS = 3
+PATIENCE = 120.0
 MODELS = 4
 """Made in each round."""
 
@@ -37,26 +38,37 @@ class Pair:
 
     def leader(self) -> str:
         """Who leads; both may say so for as long as nobody may write."""
-        until(lambda: any(operator.leads() for operator in self.operators.values()))
+        self._until(lambda: any(operator.leads() for operator in self.operators.values()))
         return next(user for user, operator in self.operators.items() if operator.leads())
 
     def overlap(self) -> None:
         """Stop the leader at work, let the other take over, and wake it."""
         old = self.leader()
         new = next(user for user in USERS if user != old)
-        until(self.operators[new].stands_by)
+        self._until(self.operators[new].stands_by)
         self.add_models()
         time.sleep(self.chance.uniform(0, 0.5))
         self.operators[old].send(signal.SIGSTOP)
         stopped = time.monotonic()
-        until(self.operators[new].leads)
+        self._until(self.operators[new].leads, but=old)
         self.takeovers.append(time.monotonic() - stopped)
         self.add_models()
         time.sleep(self.chance.uniform(0, 0.3))
         self.operators[old].send(signal.SIGCONT)
         assert self.operators[old].wait() == 1
         self.operators[old].start(wait=False)
-        until(lambda: self.settled() == self.models)
+        self._until(lambda: self.settled() == self.models)
+
+    def _until(self, condition: Callable[[], bool], but: str = "") -> None:
+        """Wait, and start anew what ends meanwhile, as a kubelet would: on a busy machine a Lease is lost unforced."""
+
+        def holds() -> bool:
+            for user, operator in self.operators.items():
+                if user != but and operator.ended():
+                    operator.start(wait=False)
+            return condition()
+
+        until(holds, PATIENCE)
 
     def add_models(self) -> None:
         names = [f"m{number}" for number in range(self.models, self.models + MODELS)]

@@ -1,0 +1,39 @@
+"""Stops the leader of two operators at work, lets the other take over, and wakes it: again and again.
+
+python -m hack.bench.overlap [OVERLAPS]
+
+Real processes on a real etcd and kube-apiserver. What may never happen is read from the audit log.
+"""
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from hack.bench.scale import api_server
+from support.mlflow_stub import MlflowStub
+from support.overlap import LEASE_SECONDS, pair, verdict
+
+
+def main() -> None:
+    overlaps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    tracking = MlflowStub()
+    tracking.start()
+    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder) / "plane") as plane:
+        with pair(plane, "scale", Path(folder), tracking.uri) as two:
+            two.leader()
+            waiting = next(operator for operator in two.operators.values() if not operator.leads())
+            print(f"one that stands by takes {waiting.memory:.0f} MB")
+            for _ in range(overlaps):
+                two.overlap()
+        said = verdict(plane, "scale")
+    tracking.stop()
+    took = two.takeovers
+    print(f"{overlaps} overlaps, {two.models} models: {said.effects} effects, {len(said.duplicates)} of them twice;")
+    print(f"  {len(said.late)} writes after the Lease had passed on; {said.refused} writes refused by the API server")
+    print(f"  from the stop to the next one's lead, with a Lease of {LEASE_SECONDS} s:", end=" ")
+    print(f"p50 {statistics.median(took):.1f} s, longest {max(took):.1f} s")
+
+
+if __name__ == "__main__":
+    main()
