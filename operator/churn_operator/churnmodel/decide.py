@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.reasons import Reason
-from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen
+from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, server_name
 from churn_operator.churnmodel.policies import Wish, held, number, probed, tried, wished
 from churn_operator.core import clock
 from churn_operator.core.job import Absent
-from churn_operator.core.objects import Violation
+from churn_operator.core.objects import Violation, identity
 
 VERSIONS_KEPT = 10
 IDLE = timedelta(minutes=1)
@@ -194,10 +194,16 @@ def _moved(version: ServedVersion, state: VersionState, reason: str, now: dateti
 
 
 def _has_server(world: ChurnModelWorld, version: ServedVersion, now: datetime) -> bool:
-    """The champion, the one on its way, and for the guard time the one before."""
+    """The champion, the one on its way, and for the guard time the one before; once that is gone it stays gone."""
     if version.state is VersionState.Retired:
-        return now < _guard_ends(world, version)
+        was_retired = version in world.status.versions
+        return now < _guard_ends(world, version) and (not was_retired or _is_live(world, version))
     return version.state in (VersionState.Champion, VersionState.RollingOut)
+
+
+def _is_live(world: ChurnModelWorld, version: ServedVersion) -> bool:
+    server = ("InferenceService", server_name(world.name, version.version))
+    return any(identity(child) == server for child in world.children)
 
 
 def _guard_ends(world: ChurnModelWorld, version: ServedVersion) -> datetime:

@@ -20,7 +20,9 @@ from churn_operator.core.objects import Violation
 
 RETRY_AFTER = timedelta(minutes=1)
 """A run that failed because a neighbour was away is repeated after this long, then twice as long, and so on."""
-WORTH_REPEATING = frozenset({Reason.TrackingUnavailable, Reason.StorageUnavailable, Reason.ResultUnreadable})
+WORTH_REPEATING = frozenset(
+    {Reason.TrackingUnavailable, Reason.StorageUnavailable, Reason.DataUnreachable, Reason.ResultUnreadable}
+)
 """Failures that say nothing about the data or the spec."""
 DATA_AT_FAULT = frozenset(reason for reason in Reason if reason.startswith(("Data", "Column"))) | {
     Reason.TargetMissing,

@@ -103,7 +103,7 @@ def _switching(world: ChurnModelWorld, champion: ServedVersion, now: datetime) -
 
 
 def _is_young(champion: ServedVersion, now: datetime) -> bool:
-    return now - clock.parse(champion.since) < SETTLING
+    return abs(now - clock.parse(champion.since)) < SETTLING
 
 
 def _no_champion(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:

@@ -8,7 +8,7 @@ from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus
 from churn_operator.api.tasks import PROGRESS_TAG, RESULT_TAG, Progress
 from churn_operator.api.trainingrun import TrainingRunSpec, TrainingRunStatus
 from churn_operator.core.errors import TrackingUnavailable
-from churn_operator.core.job import JobState, observe_job
+from churn_operator.core.job import JobState, observe_job, parse_result
 from churn_operator.core.kind import Cluster, RunView
 from churn_operator.core.objects import MODEL_LABEL, Key, Object, is_controlled_by, name_of, uid_of
 from churn_operator.settings import Settings
@@ -85,8 +85,14 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         job=observe_job(job, pods, tags.get(RESULT_TAG)),
         tracking_problem=problem,
         run=run,
-        progress=Progress.model_validate_json(tags[PROGRESS_TAG]) if PROGRESS_TAG in tags else None,
+        progress=_progress(tags.get(PROGRESS_TAG)),
     )
+
+
+def _progress(tag: str | None) -> Progress | None:
+    """How far the Job is; anybody can write tags, so that one that says something else says nothing."""
+    progress = None if tag is None else parse_result(tag, Progress)
+    return progress if isinstance(progress, Progress) else None
 
 
 async def _model(cluster: Cluster, namespace: str, name: str) -> ModelView | None:

@@ -170,6 +170,21 @@ DRIFTING: dict[str, Any] = {"monitors": (make_monitor(),)}
             id="data that gave a worse model is not tried again",
         ),
         pytest.param(
+            DRIFTING | {"runs": (failed("OneClass", "version:2"),), "probe": found("version:2")},
+            "Held Drift NoNewData",
+            id="nor data that failed",
+        ),
+        pytest.param(
+            DRIFTING | {"runs": (failed("DataUnreachable", "version:2"),), "probe": found("version:2")},
+            "Open 2 Drift",
+            id="but data that could not be had is tried when it can",
+        ),
+        pytest.param(
+            {"digest": OTHER, "runs": (failed("DataUnreachable", resolved=make_resolved(1, OTHER)),)},
+            "Open 2 SpecChanged",
+            id="and so is a spec that found no data",
+        ),
+        pytest.param(
             DRIFTING | {"runs": (make_run(1, RunPhase.Accepted, **JUST_NOW),), "probe": found("version:2")},
             "Held Drift CoolingDown",
             id="runs keep a distance",

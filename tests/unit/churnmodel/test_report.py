@@ -79,6 +79,7 @@ def first(*servers: Any) -> ChurnModelWorld:
             settling(5), None, "False RollingOut", id="the Service does not lead to it everywhere yet"
         ),
         pytest.param(settling(20), None, "False ChampionNotAnswering", id="nor after a while"),
+        pytest.param(settling(-3600), None, "False ChampionNotAnswering", id="nor when the clock was put back"),
         pytest.param(
             settling(5, reason="ChampionNotAnswering"), None, "False ChampionNotAnswering", id="nor does it any more"
         ),

@@ -8,6 +8,7 @@ from support.kinds import (
     NOW,
     SETTINGS,
     make_monitor,
+    make_object,
     make_run,
     make_server,
     make_spec,
@@ -99,15 +100,17 @@ def test_the_list_of_versions_is_bounded_and_keeps_the_champion() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "expected"),
+    ("age", "live", "expected"),
     [
-        pytest.param(timedelta(minutes=59), ["v2", "v1"], id="the version before stays warm for the guard time"),
-        pytest.param(timedelta(minutes=60), ["v2"], id="and then goes"),
+        pytest.param(timedelta(minutes=59), 1, ["v2", "v1"], id="the version before stays warm for the guard time"),
+        pytest.param(timedelta(minutes=60), 1, ["v2"], id="and then goes"),
+        pytest.param(timedelta(minutes=59), 2, ["v2"], id="and does not come back when the clock is put back"),
     ],
 )
-def test_the_guard_time(age: timedelta, expected: list[str]) -> None:
+def test_the_guard_time(age: timedelta, live: int, expected: list[str]) -> None:
     retired = make_version(1, VersionState.Retired, since=clock.stamp(NOW - age))
-    world = serving_world(status={"versions": [make_version(2), retired]}, runs=RUNS)
+    children = (make_object("InferenceService", f"telco-v{live}", {}),)
+    world = serving_world(status={"versions": [make_version(2), retired]}, runs=RUNS, children=children)
     assert [version.version for version in decide_rollout(world, NOW).served] == expected
 
 
@@ -284,6 +287,7 @@ def test_a_first_model_has_only_its_run() -> None:
                     ]
                 },
                 runs=RUNS,
+                children=(make_object("InferenceService", "telco-v1", {}),),
             ),
             3,
             id="at the end of a guard time",

@@ -109,6 +109,15 @@ class Histories(RuleBasedStateMachine):
         for server in self.cluster.of("InferenceService")[:1]:
             del self.cluster.objects["InferenceService", server["metadata"]["name"]]
 
+    @rule(hours=st.sampled_from([-1, 24]), returns=st.booleans())
+    def the_clock_jumps(self, hours: int, *, returns: bool) -> None:
+        self.look(1, None)
+        self.now += timedelta(hours=hours)
+        self.look(1, None)
+        if returns:
+            self.now -= timedelta(hours=hours)
+            self.look(1, None)
+
     @rule(up=st.booleans())
     def mlflow_comes_and_goes(self, *, up: bool) -> None:
         self.cluster.tracking = up
@@ -148,6 +157,14 @@ class Histories(RuleBasedStateMachine):
             self.highest = target
 
     @invariant()
+    def a_server_that_was_retired_never_comes_back(self) -> None:
+        states = {v["version"]: v["state"] for v in self._model().get("status", {}).get("versions", ())}
+        live = {server["metadata"]["name"].removeprefix("telco-") for server in self.cluster.of("InferenceService")}
+        self.gone = getattr(self, "gone", set[str]())
+        assert not self.gone & live
+        self.gone |= {version for version, state in states.items() if state == "Retired"} - live
+
+    @invariant()
     def at_most_one_champion_and_one_on_its_way(self) -> None:
         states = [v["state"] for v in self._model().get("status", {}).get("versions", ())]
         assert states.count("Champion") <= 1
@@ -158,7 +175,8 @@ class Histories(RuleBasedStateMachine):
             if kind in KINDS:
                 try:
                     key = Key(kind, "team", name)
-                    asyncio.run(reconcile(KINDS[kind], key, self.cluster, self.cluster, self.now))
+                    wake = asyncio.run(reconcile(KINDS[kind], key, self.cluster, self.cluster, self.now))
+                    assert wake is None or wake >= timedelta(0)
                 except (Killed, Unavailable):
                     continue
 
