@@ -70,9 +70,24 @@ def _ask(
     except http.client.HTTPException as error:
         raise OSError(f"{url}: {error!r}") from error
     if answer.status != 200:
-        raise OSError(f"{url} answered {answer.status}: {body[:300].decode(errors='replace')}")
+        raise NotAnswered(answer.status, f"{url} answered {answer.status}: {body[:300].decode(errors='replace')}")
     predictions: list[dict[str, Any]] = json.loads(body)["predictions"]
     return predictions
+
+
+class NotAnswered(OSError):
+    """The answer was another than 200."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _is_gone(error: OSError) -> bool:
+    """Whether nobody is there any more: the connection broke, or leads to a proxy before nothing."""
+    return isinstance(error.__cause__ or error, ConnectionError) or (
+        isinstance(error, NotAnswered) and error.status == http.HTTPStatus.BAD_GATEWAY
+    )
 
 
 def _was_closed(connection: http.client.HTTPConnection) -> bool:
@@ -91,9 +106,11 @@ class Load:
     keep_alive: bool = False
     """Whether a worker keeps its connection, or opens one for each request.
 
-    Clients with a pool look whether a connection they kept was closed meanwhile, and ask again where it was just being
-    closed: a server that goes can do no better than to close those that are idle (RFC 9112, 9.3.1).
+    Clients with a pool look whether a connection they kept was closed meanwhile (RFC 9112, 9.3.1), and ask once more on
+    a new one where it led to a server that is gone: KServe's agent says good-bye to none that is in use.
     """
+    repeated: list[float] = field(default_factory=list)
+    """When a request had to be repeated on a new connection."""
     samples: list[Sample] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -139,9 +156,10 @@ class Load:
         try:
             return str(_predict(connection, self.url, customer)["version"])
         except OSError as error:
-            if not (was_kept and isinstance(error.__cause__ or error, ConnectionError)):
+            if not (was_kept and _is_gone(error)):
                 raise
             connection.close()
+            self.repeated.append(time.monotonic())
             return str(_predict(connection, self.url, customer)["version"])
 
     @property

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from hack.demo import world
 from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
-from hack.demo.load import Load, predict
+from hack.demo.load import WORKERS, Load, predict
 from hack.demo.stage import Mlflow, Stage, customer, customers
 
 pytestmark = pytest.mark.usefixtures("told_so_far")
@@ -297,6 +297,7 @@ def test_4_the_challenger_wins_and_takes_the_traffic_without_one_failed_request(
     assert load.versions == ["v1", "v2"], load.summary()
     assert len(load.samples) > 1000
     assert kept.failures == [], kept.summary()
+    assert len(kept.repeated) <= WORKERS, "a connection was lost more than once"
     assert kept.versions == ["v1", "v2"], kept.summary()
 
 

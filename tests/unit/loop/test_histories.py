@@ -7,11 +7,13 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from support.kinds import NOW, SETTINGS, make_drift_result, make_object, make_result, make_spec
+from support.kinds import NOW, SETTINGS, make_drift_result, make_object, make_predictions, make_result, make_spec
 from support.memory import Killed, MemoryCluster
 
 from churn_operator.api.results import encode_result
+from churn_operator.api.tasks import DriftResult
 from churn_operator.churnmodel import ChurnModelKind
+from churn_operator.core.clock import stamp
 from churn_operator.core.errors import Unavailable
 from churn_operator.core.objects import Key
 from churn_operator.core.reconcile import reconcile
@@ -20,14 +22,15 @@ from churn_operator.trainingrun import TrainingRunKind
 
 SPEC = make_spec(
     retraining={"triggers": ["Drift", "NewData", "SpecChanged"], "cooldown": "1m", "probeInterval": "1m"},
-    monitoring={"schedule": "@every 1m", "current": {"source": {"uri": "s3://churn/current.csv"}}},
+    monitoring={"schedule": "@every 1m"},
     gates=[{"name": "quality", "metric": "roc_auc", "min": 0.8}],
     rollout={"guard": "2m", "progressDeadline": "3m"},
 )
+LOGGING = SETTINGS.model_copy(update={"collector_url": "http://collector"})
 KINDS: dict[str, Any] = {
-    "ChurnModel": ChurnModelKind(SETTINGS),
-    "TrainingRun": TrainingRunKind(SETTINGS),
-    "DriftMonitor": DriftMonitorKind(SETTINGS),
+    "ChurnModel": ChurnModelKind(LOGGING),
+    "TrainingRun": TrainingRunKind(LOGGING),
+    "DriftMonitor": DriftMonitorKind(LOGGING),
 }
 FINAL = {"Accepted", "Rejected", "Failed"}
 
@@ -96,6 +99,21 @@ class Histories(RuleBasedStateMachine):
     def a_check_ends(self, window: int, share: float) -> None:
         for job in self._open_jobs("drift"):
             self._finish(job, "Complete", encode_result(make_drift_result(window, share)))
+
+    @rule(rows=st.integers(0, 499))
+    def a_check_finds_too_few_predictions(self, rows: int) -> None:
+        for job in self._open_jobs("drift"):
+            window = make_predictions(1, stamp(self.now - timedelta(days=7)), stamp(self.now), rows)
+            self._finish(job, "Complete", encode_result(DriftResult(outcome="TooFew", window=window)))
+
+    @invariant()
+    def silence_is_never_taken_for_a_verdict(self) -> None:
+        for monitor in self.cluster.of("DriftMonitor"):
+            status = monitor.get("status", {})
+            said = {condition["type"]: condition for condition in status.get("conditions", ())}
+            if status.get("unjudged"):
+                assert said["WithinDriftLimits"]["status"] == "Unknown"
+                assert said["WithinDriftLimits"]["reason"] == "TooFewPredictions"
 
     @rule(answers=st.booleans())
     def a_server_starts(self, *, answers: bool) -> None:
