@@ -30,7 +30,7 @@ from churn_operator.storage.bundle import sha256
 from churn_operator.storage.files import Gone, S3Store, join, s3_client
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 BUCKET = "s3://models"
 NAMESPACE, MODEL, VERSION = "team-a", "telco", "v7"
 PARTITION = layout.Partition(NAMESPACE, MODEL, VERSION)

@@ -33,7 +33,7 @@ from hack.bench.collecting import (
 )
 
 EVENTS_PER_SECOND = 500
-CONNECTIONS = 32
+CONNECTIONS = 256
 
 
 def main() -> None:

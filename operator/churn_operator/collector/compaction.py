@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -34,6 +35,7 @@ class Compactor:
         self._settle = timedelta(seconds=settings.settle_seconds)
         self._patience = timedelta(seconds=settings.orphan_seconds)
         self._retention = timedelta(days=settings.retention_days)
+        self._replica = f"{socket.gethostname()}{settings.buffer_dir}"
         self._mark = mark
         """Says that there is progress: a round may take long."""
 
@@ -51,7 +53,8 @@ class Compactor:
         worked = False
         for partition, files in versions:
             self._mark()
-            inputs = plans.to_join(files, listing.at, self._settle, self._patience)
+            turn = listing.at - self._settle * plans.turn(self._replica, partition)
+            inputs = plans.to_join(files, turn, self._settle, self._patience)
             if inputs:
                 worked |= await self._work("join", self._join, partition, inputs, listing.at)
         return worked

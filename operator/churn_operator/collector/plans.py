@@ -71,6 +71,14 @@ def to_join(files: Iterable[Listed], now: datetime, settle: timedelta, patience:
     return [*_batch(waiting, BATCH_BYTES // 2), *_batch(new, BATCH_BYTES // 2)]
 
 
+def turn(replica: str, partition: Partition) -> float:
+    """How much later than others a replica begins with a version, from 0 to 1: each is first with some of them.
+
+    So the others mostly find the work done; where the first one is away, the next one does it.
+    """
+    return int(digest(replica, *partition)[:8], 16) / 0xFFFFFFFF
+
+
 def to_merge(files: Iterable[Listed], *, over: bool) -> list[Listed]:
     """The files of one day that are to become one; all small ones when the day is over."""
     tiers: dict[int, list[Listed]] = defaultdict(list)

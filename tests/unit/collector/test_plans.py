@@ -59,6 +59,13 @@ def test_two_are_taken_however_large() -> None:
     assert chosen(*files) == files[:2]
 
 
+def test_no_replica_is_first_with_every_version() -> None:
+    versions = [TELCO._replace(version=f"v{number}") for number in range(50)]
+    first = [min("ab", key=lambda replica: plans.turn(replica, version)) for version in versions]
+    assert {"a", "b"} == set(first)
+    assert all(0 <= plans.turn("a", version) <= 1 for version in versions)
+
+
 def test_the_same_files_make_a_file_of_the_same_name() -> None:
     one, two = listed("a"), listed("b")
     assert plans.rows_name(0, [one, two]) == plans.rows_name(0, [two, one])
