@@ -177,8 +177,8 @@ def test_the_heavy_verbs_are_reached(verb: str, trained: Trained, tmp_path: Path
     """Both end at once: the run has a result, and the window was judged."""
     revision = trained.result.data.revision
     window = {
-        "namespace": "ml", "monitor": "telco", "uid": "u", "version": "v1", "tests": {}, "experiment": "telco",
-        "model": trained.result.model.to_dict(), "source": trained.task.data.source.to_dict(),
+        "namespace": "ml", "monitor": "telco", "churnModel": "telco", "uid": "u", "version": "v1", "tests": {},
+        "experiment": "telco", "model": trained.result.model.to_dict(), "source": trained.task.data.source.to_dict(),
         "lastRevision": revision, "trackingUri": trained.task.tracking_uri,
     }  # fmt: skip
     task = trained.task.to_dict() if verb == "train" else window
