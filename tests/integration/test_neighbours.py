@@ -151,7 +151,7 @@ async def outlast(life: Life, proxy: Proxy) -> list[float]:
 async def rest(life: Life, whole: Outcome) -> str:
     """The remaining life, which comes to the same."""
     await life.challenge()
-    settled = await life.reject()
+    settled = await life.reject(whole.settled)
     await life.delete()
     made, gone = life.counts()
     return Outcome(0, None, killed=False, writes=0, made=made, gone=gone, settled=settled).difference(whole)

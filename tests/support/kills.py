@@ -50,25 +50,32 @@ class Lives:
         self._folder = folder
 
     async def undisturbed(self) -> Outcome:
-        return (await self.killed([(0, None)]))[0]
+        return (await self.killed([(0, None)], None))[0]
 
-    async def killed(self, kills: Iterable[tuple[int, Moment | None]]) -> list[Outcome]:
+    async def killed(self, kills: Iterable[tuple[int, Moment | None]], expected: list[Any] | None) -> list[Outcome]:
         """A life for each kill."""
         zygote = await Zygote().start()
         turns = asyncio.Semaphore(AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
-                lives = [group.create_task(self._live(zygote, turns, *kill)) for kill in kills]
+                lives = [group.create_task(self._live(zygote, turns, expected, *kill)) for kill in kills]
         finally:
             await zygote.stop()
         return [life.result() for life in lives]
 
-    async def _live(self, zygote: Zygote, turns: asyncio.Semaphore, number: int, moment: Moment | None) -> Outcome:
+    async def _live(
+        self,
+        zygote: Zygote,
+        turns: asyncio.Semaphore,
+        expected: list[Any] | None,
+        number: int,
+        moment: Moment | None,
+    ) -> Outcome:
         name = f"life-{next(_lives)}"
         async with turns, a_life(*self._servers, zygote, name, self._folder) as life:
             if moment is not None:
                 life.ledger.stop_at = (number, moment)
-            settled = await life.live()
+            settled = await life.live(expected)
             made, gone = life.counts()
             killed = life.operator.starts > 1
             return Outcome(number, moment, killed, len(life.ledger.writes), made, gone, settled)
@@ -79,7 +86,7 @@ async def sweep(lives: Lives, moments: Callable[[int], Iterable[Moment]]) -> lis
     began = time.monotonic()
     whole = await lives.undisturbed()
     wanted = [(number, moment) for number in range(1, whole.writes + 1) for moment in moments(number)]
-    killed = await lives.killed(wanted)
+    killed = await lives.killed(wanted, whole.settled)
     died = sum(life.killed for life in killed)
     print(  # noqa: T201 - the figures
         f"{whole.writes} writes in a life ({whole.made.total()} creations, {whole.gone.total()} deletions); "

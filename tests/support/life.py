@@ -33,6 +33,8 @@ from churn_operator.core.errors import Outdated
 from churn_operator.core.objects import Object, name_of, uid_of
 
 DEADLINE = 90.0
+STILL_SECONDS = 5.0
+"""Nothing is written any more after so long without a write, on a machine that has much else to do, too."""
 SPEC = {
     "data": {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"},
     "gates": [{"name": "quality", "metric": "roc_auc", "min": 0.8}, {"name": "champion", "champion": {}}],
@@ -131,11 +133,11 @@ class Life:
     held: set[str] = field(default_factory=set)
     """Jobs of these roles do not end."""
 
-    async def live(self) -> list[Any]:
+    async def live(self, expected: list[Any] | None = None) -> list[Any]:
         """The whole story; what there was before the end of it."""
         await self.serve()
         await self.challenge()
-        settled = await self.reject()
+        settled = await self.reject(expected)
         await self.delete()
         return settled
 
@@ -152,12 +154,12 @@ class Life:
         await self.until(self._is_alone, "telco-v2")
         await self.until(self._is_checked, "v2")
 
-    async def reject(self) -> list[Any]:
-        """A third run that is rejected."""
+    async def reject(self, expected: list[Any] | None = None) -> list[Any]:
+        """A third run that is rejected; what there is after it."""
         path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/churnmodels/telco"
         await self.call("PATCH", path, {"spec": {"training": {"metric": "recall"}}})
         await self.until(self._is_rejected)
-        return await self.settled()
+        return await self.settled(expected)
 
     async def delete(self) -> None:
         """The model, and by the garbage collector everything of its."""
@@ -166,10 +168,10 @@ class Life:
         self.is_over = True
         await self.until(self._is_gone)
 
-    async def settled(self) -> list[Any]:
-        """What there is as soon as nothing was written for a second."""
+    async def settled(self, expected: list[Any] | None) -> list[Any]:
+        """What there is as soon as it is what is expected, or else has not changed for a while."""
         before, since = await self.picture(), time.monotonic()
-        while time.monotonic() - since < 1.0:
+        while before != expected and time.monotonic() - since < STILL_SECONDS:
             await self.pause()
             now = await self.picture()
             if now != before:
