@@ -5,6 +5,7 @@
 1. The model call against the same scikit-learn pipeline on a one-row DataFrame.
 2. A prediction over HTTP at a fixed rate against an empty KServe SDK model at the same rate. Without URLs both are
    started on this machine; with them they are taken as they are, such as a Service's address in a cluster.
+3. Without URLs also the protocols beside each other, and the same in batches.
 
 Latencies are counted from when a request was due, so that a late answer also counts for the requests behind it.
 """
@@ -18,13 +19,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import numpy as np
 import pandas as pd
+from kserve import InferInput, InferRequest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -54,10 +59,17 @@ def main() -> int:
         body = json.dumps({"instances": [instance]}).encode()
         empty = Path(__file__).with_name("predictor_empty.py")
         predictor = ["-m", "churn_operator.predictor", f"--model-dir={models}", "--model-name=telco", "--version=v1"]
-        if not options.url:
-            options.url = stack.enter_context(served([*predictor, "--http-port={port}", "--drain-seconds=0"], "telco"))
+        predictor += ["--http-port={port}", "--drain-seconds=0"]
+        alone, batches = (f"--grpc-port={free_port()}" for _ in range(2))
+        local = not options.url
+        if local:
+            options.url = stack.enter_context(served([*predictor, alone], "telco"))
             options.empty_url = stack.enter_context(served([str(empty), "{port}"], "empty"))
         compare_servers(options, body)
+        if local:
+            batching = [batches, "--batch-rows=32", "--batch-milliseconds=1"]
+            batched = stack.enter_context(served([*predictor, *batching], "telco"))
+            compare_protocols(options, instance, int(alone.partition("=")[2]), batched)
     return 0
 
 
@@ -126,12 +138,17 @@ def clock(call: Callable[[], object], times: int) -> list[float]:
     return taken[1:]
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 @contextmanager
 def served(arguments: list[str], model: str) -> Iterator[str]:
     """A server on a free port, once it is ready; ended when the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, *(argument.format(port=port) for argument in arguments)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     started = time.monotonic()
@@ -181,6 +198,35 @@ def compare_servers(options: argparse.Namespace, body: bytes) -> None:
         print("  {:<42} p50 {:7.3f}  p95 {:7.3f}  p99 {:7.3f}".format("ratio", *ratios))
 
 
+def compare_protocols(options: argparse.Namespace, instance: dict[str, Any], grpc_port: int, batched: str) -> None:
+    """One row by each protocol, on a connection each."""
+    inputs = [
+        InferInput(name, [1], "BYTES" if isinstance(value, str) else "FP64", [value])
+        for name, value in instance.items()
+    ]
+    request = InferRequest("telco", inputs)
+    v1, plain = json.dumps({"instances": [instance]}).encode(), json.dumps(instance).encode()
+    v2 = json.dumps(request.to_rest()[0]).encode()
+    host = options.url.partition("/v1/")[0]
+    channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}")
+    stub, message = GRPCInferenceServiceStub(channel), request.to_grpc()
+    calls: dict[str, Callable[[], object]] = {
+        "V1": connect(options.url, v1),
+        "POST /predict": connect(f"{host}/predict", plain),
+        "V2 over REST": connect(f"{host}/v2/models/telco/infer", v2),
+        "V2 over gRPC": lambda: stub.ModelInfer(message),
+        "V1, in batches of up to 32 rows or 1 ms": connect(batched, v1),
+    }
+    for call in [call for call in calls.values() for _ in range(50)]:
+        call()
+    rounds = [measure(calls, options.rate // 2, options.seconds) for _ in range(options.rounds)]
+    print(f"\nOne row by each protocol at {options.rate // 2} requests a second each, milliseconds")
+    medians = {label: float(np.median(np.concatenate([taken[label] for taken in rounds]))) for label in calls}
+    for label in calls:
+        latencies = np.concatenate([taken[label] for taken in rounds])
+        print(f"  {label:<42} {show(latencies)}   {medians[label] / medians['V1']:6.2f} x")
+
+
 def connect(url: str, body: bytes) -> Callable[[], None]:
     """A request on a connection of its own, kept open; anything but 200 ends the benchmark."""
     parts = urlsplit(url)
@@ -197,7 +243,7 @@ def connect(url: str, body: bytes) -> Callable[[], None]:
     return call
 
 
-def measure(calls: dict[str, Callable[[], None]], rate: int, seconds: int) -> dict[str, NDArray[np.float64]]:
+def measure(calls: Mapping[str, Callable[[], object]], rate: int, seconds: int) -> dict[str, NDArray[np.float64]]:
     """Latencies in seconds, each label's requests spread evenly between the others'."""
     step = 1 / (rate * len(calls))
     due = time.perf_counter() + step

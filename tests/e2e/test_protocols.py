@@ -64,7 +64,9 @@ def test_a_plain_client_gets_v1s_prediction(address: Address) -> None:
     one = address.post("/predict", address.member, **{"x-request-id": "order-7"})
     assert one.headers["x-request-id"] == "order-7"
     assert one.json()["probability"] == address.probability()
-    assert address.post("/predict", [address.member] * 2).json() == [one.json()] * 2
+    # The model's arithmetic differs in the last digit with the number of rows.
+    expected = one.json() | {"probability": pytest.approx(one.json()["probability"], abs=1e-6)}
+    assert address.post("/predict", [address.member] * 2).json() == [expected] * 2
 
 
 def test_v2_over_rest_answers_the_same(address: Address) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import NamedTuple
 
 from starlette.responses import JSONResponse, Response
@@ -82,9 +82,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            self._drain.begin_on_sigterm()
-            async with self._beside():
-                await self._app(scope, receive, send)
+            await self._live(scope, receive, send)
             return
         route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
         request_id = _take_request_id(scope)
@@ -98,6 +96,17 @@ class Edge:
             await self._app(scope, receive, observed)
         else:
             await self._answer(route, scope, receive, observed)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._drain.begin_on_sigterm()
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._beside())
+            except RuntimeError as error:  # uvicorn would take it for an application without a beginning, and go on
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await self._app(scope, receive, send)
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         try:

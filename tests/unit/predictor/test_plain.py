@@ -13,7 +13,8 @@ async def test_one_row_gets_one_prediction_and_a_list_a_list(client: httpx.Async
     many = await client.post("/predict", json=trained.rows[:3])
     v1 = await client.post("/v1/models/telco:predict", json={"instances": trained.rows[:3]})
     assert many.json() == v1.json()["predictions"]
-    assert one.json() == many.json()[0]
+    # The model's arithmetic differs in the last digit with the number of rows.
+    assert one.json() == many.json()[0] | {"probability": pytest.approx(many.json()[0]["probability"], abs=1e-6)}
 
 
 @pytest.mark.parametrize(

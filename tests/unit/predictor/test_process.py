@@ -229,3 +229,21 @@ def test_a_folder_without_a_model_ends_the_process_with_a_sentence(tmp_path: Pat
     assert ended.returncode == 10
     path = tmp_path / "manifest.json"
     assert ended.stderr == f"{tmp_path} cannot be served: {path}: cannot be read: No such file or directory\n"
+
+
+def test_a_port_that_is_taken_ends_the_process(trained: Trained) -> None:
+    with socket.socket() as taken, socket.socket() as free:
+        taken.bind(("", 0))
+        taken.listen()
+        free.bind(("127.0.0.1", 0))
+        arguments = command(trained.folder, free.getsockname()[1], f"--grpc-port={taken.getsockname()[1]}")
+        free.close()
+        ended = subprocess.run(
+            arguments,
+            env=os.environ | {"PYTHONPATH": OPERATOR},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert "Failed to bind to address" in ended.stdout
