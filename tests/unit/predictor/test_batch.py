@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from support import fake_time
 
 from churn_operator.predictor.batch import Batcher
 from churn_operator.predictor.request import Rows
@@ -87,3 +88,16 @@ async def test_nobody_is_forgotten_whatever_the_sizes(seconds: float) -> None:
     asked = [rows(*range(k, k + size)) for k, size in enumerate(sizes)]
     answers = await asyncio.gather(*map(batcher.score, asked))
     assert answers == [list(range(k, k + size)) for k, size in enumerate(sizes)]
+
+
+def test_a_batch_waits_its_own_time_and_not_the_rest_of_the_one_before() -> None:
+    async def waited() -> float:
+        batcher, loop = Model().batcher(2, 1.0), asyncio.get_running_loop()
+        first = asyncio.ensure_future(batcher.score(rows(1)))
+        await asyncio.wait([first], timeout=0.75)
+        await asyncio.gather(first, batcher.score(rows(2)))
+        began = loop.time()
+        await batcher.score(rows(3))
+        return loop.time() - began
+
+    assert fake_time.run(waited()) == pytest.approx(1.0)
