@@ -1,4 +1,8 @@
-"""The operator's process: of all replicas one leads. There Kopf watches and the queue works."""
+"""The operator's process: of all replicas one leads. There Kopf watches and the queue works.
+
+Who stands by watches nothing: a warm one would take as much memory and as many watches as the leader, to save the one
+listing with which a lead begins.
+"""
 
 import asyncio
 import itertools

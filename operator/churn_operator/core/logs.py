@@ -74,3 +74,5 @@ def configure(form: str) -> None:
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # it tells of every event
+    # It warns of what is meant: KServe that may come later, and rights in the watched namespaces only.
+    logging.getLogger("kopf._core.reactor.observation").setLevel(logging.ERROR)
