@@ -27,6 +27,8 @@ RIVAL = [sys.executable, "-m", "hack.bench.scale_rival"]
 CHANGES = 100
 BATCH = 250
 PATIENCE = 900.0
+PAUSE = 1.0
+"""Between two looks at everything, which cost the API server something."""
 
 
 def main() -> None:
@@ -100,7 +102,7 @@ def cold(plane: ControlPlane, process: Operator, models: int) -> float:
     create(plane, range(models))
     began = time.monotonic()
     process.start(wait=False)
-    until(lambda: taken_up(plane) >= models, PATIENCE)
+    until(lambda: taken_up(plane) >= models, PATIENCE, PAUSE)
     return time.monotonic() - began
 
 
@@ -154,7 +156,7 @@ def changes_amid_cold(plane: ControlPlane, process: Operator, models: int) -> li
             break
         patch = ("--type=merge", "-p", '{"spec":{"suspend":true}}')
         plane.kubectl("-n", "scale", "patch", f"churnmodel/m{number}", *patch)
-    until(lambda: taken_up(plane) >= 2 * models, PATIENCE)
+    until(lambda: taken_up(plane) >= 2 * models, PATIENCE, PAUSE)
     until(process.is_idle, PATIENCE)
     return list(waits(plane))
 

@@ -114,8 +114,8 @@ def registry(
     """Watches of the three kinds and of their children.
 
     `on.event` alone: every other handler of Kopf's would write annotations or finalizers. What is listed at the start,
-    and a model that nobody looked at yet, is backlog: what changes goes before it. `started` is called when Kopf has
-    taken over the process' signals, so that they can be taken back.
+    and a model that nobody looked at yet, is backlog: what changes goes before it. `started` is called at each
+    login, the first of which comes after Kopf took over the process' signals, so that they can be taken back.
     """
     handlers = kopf.OperatorRegistry()
     index = Index()
@@ -129,12 +129,9 @@ def registry(
             wake(key, backlog)
 
     async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+        started()
         return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
 
-    async def on_startup(**_: Any) -> None:
-        started()
-
-    kopf.on.startup(registry=handlers)(on_startup)
     kopf.on.login(registry=handlers)(login)
     for plural in OURS:
         kopf.on.event(GROUP, VERSION, plural, registry=handlers)(on_event)

@@ -73,6 +73,10 @@ class Operator:
     def leads(self) -> bool:
         return self.metric("churn_operator_leader") == 1
 
+    def is_ready(self) -> bool:
+        """It leads, and watches."""
+        return ask(self.health, "/readyz") == "leads\n"
+
     def stands_by(self) -> bool:
         return ask(self.health, "/readyz").startswith("stands by")
 
@@ -110,8 +114,8 @@ def ask(port: int, path: str) -> str:
         return ""
 
 
-def until(condition: Callable[[], Any], seconds: float = DEADLINE) -> None:
+def until(condition: Callable[[], Any], seconds: float = DEADLINE, pause: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited for long enough"
-        time.sleep(0.05)
+        time.sleep(pause)
