@@ -19,7 +19,7 @@ def main() -> None:
     overlaps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     tracking = MlflowStub()
     tracking.start()
-    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder) / "plane") as plane:
+    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder)) as plane:
         with pair(plane, "scale", Path(folder), tracking.uri) as two:
             two.leader()
             waiting = next(operator for operator in two.operators.values() if not operator.leads())

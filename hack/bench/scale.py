@@ -35,16 +35,12 @@ def main() -> None:
     models = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     tracking = MlflowStub()
     tracking.start()
-    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder) / "rival") as plane:
-        rival = operator(plane, tracking, Path(folder) / "rival-log")
+    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder)) as plane, operator(plane, tracking) as rival:
         rival.command = RIVAL
         theirs = cold(plane, rival, models)
         report("Kopf's stock handlers", plane, rival, models, theirs)
-        rival.stop()
-    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder) / "ours") as plane:
-        ours = operator(plane, tracking, Path(folder) / "log")
+    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder)) as plane, operator(plane, tracking) as ours:
         measure(plane, ours, models, theirs)
-        ours.stop()
     tracking.stop()
 
 
@@ -81,7 +77,6 @@ def report(who: str, plane: ControlPlane, process: Operator, models: int, second
 
 @contextmanager
 def api_server(folder: Path) -> Iterator[ControlPlane]:
-    folder.mkdir()
     plane = ControlPlane(folder)
     try:
         plane.start()
@@ -93,8 +88,14 @@ def api_server(folder: Path) -> Iterator[ControlPlane]:
         plane.stop()
 
 
-def operator(plane: ControlPlane, tracking: MlflowStub, folder: Path) -> Operator:
-    return Operator(plane.kubeconfig("operator"), folder, tracking_uri=tracking.uri, cluster="bench")
+@contextmanager
+def operator(plane: ControlPlane, tracking: MlflowStub) -> Iterator[Operator]:
+    folder = plane.folder / "operator"
+    process = Operator(plane.kubeconfig("operator"), folder, tracking_uri=tracking.uri, cluster="bench")
+    try:
+        yield process
+    finally:
+        process.stop()
 
 
 def cold(plane: ControlPlane, process: Operator, models: int) -> float:
