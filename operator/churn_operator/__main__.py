@@ -167,7 +167,7 @@ class Watches:
         )
 
     def _started(self) -> None:
-        _on_signals(self.stop)
+        asyncio.get_running_loop().call_soon(_on_signals, self.stop)  # Kopf takes them in the step that is under way
         self.health.watches = True
 
     def _tally(self) -> Tally:

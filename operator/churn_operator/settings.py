@@ -26,7 +26,7 @@ class Settings(BaseModel):
     collector_url: str = ""
     """Where predictors send what they were asked and what they answered; empty: nothing is logged."""
     image_pull_policy: str = "IfNotPresent"
-    workers: int = Field(default=8, ge=1, le=64)
+    workers: int = Field(default=32, ge=1, le=64)
     """Objects reconciled at the same time."""
     probe_seconds: float = Field(default=5.0, ge=1)
     """How often a champion is asked for a prediction."""

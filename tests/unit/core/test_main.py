@@ -92,4 +92,4 @@ def test_the_settings_have_defaults_for_all_but_the_addresses_and_images() -> No
         "OTHER": "ignored",
     }
     settings = Settings.from_environment(given)
-    assert (settings.workers, settings.cluster, settings.log_format) == (8, "", "text")
+    assert (settings.workers, settings.cluster, settings.log_format) == (32, "", "text")
