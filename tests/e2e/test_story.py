@@ -251,13 +251,13 @@ def test_4_drift_waits_for_data_that_nobody_trained_on(telco: Telco) -> None:
         waiting: Object = (telco.model() or {}).get("status", {}).get("retraining", {})
         return waiting if waiting.get("heldBy") == "NoNewData" else None
 
-    assert telco.wait("the retraining held by NoNewData", held, 60)["trigger"] == "Drift"
+    assert telco.wait("the retraining held by NoNewData", held, 120)["trigger"] == "Drift"
     assert telco.runs() == ["telco-1"]
 
 
 def test_4_new_labels_open_a_run_that_carries_the_evidence(telco: Telco, operator: Kubectl) -> None:
     telco.revisions["labelled"] = telco.stage.publish("labelled", "telco.csv")
-    run = telco.wait("TrainingRun telco-2", lambda: telco.run(2), 60)
+    run = telco.wait("TrainingRun telco-2", lambda: telco.run(2), 120)
     kill_operator(operator)
 
     assert run["spec"]["trigger"] == "Drift"

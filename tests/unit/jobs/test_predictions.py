@@ -1,5 +1,6 @@
 """A window of the inference log holds what clients asked within it, each prediction once."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from unit.jobs.logged import SINCE, TELCO, UNTIL, asked, row, write
 
+from churn_operator.api.inference_log import day_folder
 from churn_operator.api.reasons import Reason
+from churn_operator.collector import tables
+from churn_operator.collector.halves import Half
 from churn_operator.jobs import predictions
 from churn_operator.jobs.predictions import read
 from churn_operator.storage.failure import Refused, Unavailable
@@ -80,6 +84,23 @@ def test_features_come_by_their_names_and_gaps_stay_gaps(tmp_path: Path) -> None
     assert frame["tenure"].tolist()[0] == 3
     assert frame.isna().to_numpy().tolist() == [[False, True], [True, False]]
     assert found.probabilities().tolist() == [0.75, 0.3]
+
+
+def test_what_the_collector_writes_is_what_is_read(tmp_path: Path) -> None:
+    asked_at = int((UNTIL - timedelta(hours=1)).timestamp() * 1_000_000)
+    columns = json.dumps([["feature.tenure", "double"], ["feature.plan", "string"]])
+    rows = json.dumps([["c1", [12.0, None]], [None, [None, "fibre"]]])
+    request = Half("request", "call", "event", asked_at, asked_at, "Client", columns, rows, 2)
+    response = request._replace(role="response", columns="", body=json.dumps([[0.7, True], [0.2, False]]))
+    (part,) = tables.log_parts([(request, response)])
+    path = Path(day_folder(str(tmp_path), TELCO, part.day)) / "a.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(tables.to_parquet(tables.merged([part.table])))
+    write(tmp_path, [row("another", f_tenure=1.0, f_plan="none")], "b")
+    found = read(asked(tmp_path), TELCO)
+    assert found.table["event_id"].to_pylist() == ["another", "event", "event"]
+    assert found.features()["plan"].tolist() == ["none", None, "fibre"]
+    assert found.probabilities().tolist() == [0.3, 0.7, 0.2]
 
 
 def test_of_a_large_window_the_same_files_are_read_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
