@@ -161,7 +161,7 @@ class Watches:
         await self._fill()
         await kopf.operator(
             registry=registry(self.store, self._tally(), queue.add, self._started),
-            settings=kopf_settings(),
+            settings=kopf_settings(everywhere=not self.settings.namespaces),
             clusterwide=not self.settings.namespaces,
             namespaces=self.settings.namespaces,
         )

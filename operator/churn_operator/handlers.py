@@ -153,9 +153,14 @@ class _NoDiffs(kopf.DiffBaseStorage):
         """Nothing is kept."""
 
 
-def kopf_settings() -> kopf.OperatorSettings:
-    """Kopf as a watcher that writes nothing."""
+def kopf_settings(*, everywhere: bool = True) -> kopf.OperatorSettings:
+    """Kopf as a watcher that writes nothing.
+
+    With namespaces named it does not watch which namespaces and kinds there are: it may not, and would ask for a minute
+    before it begins. A KServe that comes later is then found by the listings, and the missing watch by /healthz.
+    """
     settings = kopf.OperatorSettings()
+    settings.scanning.disabled = not everywhere
     settings.peering.standalone = True
     settings.posting.enabled = False
     settings.networking.request_timeout = REQUEST_SECONDS
