@@ -22,8 +22,8 @@ from churn_operator.core.fields import is_current
 from churn_operator.core.kind import Cluster, D, Kind, W
 from churn_operator.core.logs import know_version
 from churn_operator.core.metrics import DECISIONS
-from churn_operator.core.objects import Alias, Desired, Key, Object, Violation, is_controlled_by, name_of
-from churn_operator.core.plan import Action, Apply, Create, Delete, SetAlias, needs_apply, plan
+from churn_operator.core.objects import Alias, Desired, Key, Object, Violation, is_controlled_by, name_of, uid_of
+from churn_operator.core.plan import Action, Apply, Create, Delete, SetAlias, is_going, needs_apply, plan
 
 PROBLEM_WAKE = timedelta(seconds=15)
 """A write that was refused is tried again after this long: a quota may be freed, a CRD installed, without any event."""
@@ -111,6 +111,7 @@ async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Wr
 
 async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Writer) -> None:
     obj = desired.object
+    await _check_owner(owner, cluster)
     if desired.once:
         with contextlib.suppress(Outdated):  # the name is taken: by whom is asked below
             await writer.create(obj)
@@ -130,6 +131,17 @@ async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Wri
     elif needs_apply(desired, live):  # ours without our labels, so that no selector found it
         await writer.apply(obj, live)
         _log("applied", obj)
+
+
+async def _check_owner(owner: Object, cluster: Cluster) -> None:
+    """What the watches showed may be late: an owner that is gone or going gets no more children.
+
+    Raises:
+        Outdated: it is.
+    """
+    live = await cluster.fresh(owner["apiVersion"], owner["kind"], owner["metadata"]["namespace"], name_of(owner))
+    if live is None or uid_of(live) != uid_of(owner) or is_going(live):
+        raise Outdated(f"{owner['kind']} {name_of(owner)} is gone")
 
 
 def _log(verb: str, obj: Object) -> None:

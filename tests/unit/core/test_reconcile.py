@@ -134,6 +134,33 @@ def test_an_object_that_is_gone_is_forgotten() -> None:
     assert look(Memory(), Keeper(wake=HOUR)) is None
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param(None, id="gone"),
+        pytest.param({"uid": "uid-2"}, id="another of that name"),
+        pytest.param({"deletionTimestamp": "2026-11-21T12:00:00Z"}, id="going"),
+    ],
+)
+@pytest.mark.parametrize("desired", [DESIRED, ONCE], ids=["applied", "created"])
+def test_an_owner_that_is_no_more_gets_no_children(desired: Desired, metadata: dict[str, str] | None) -> None:
+    """What a watch showed may be late: the owner is asked for before a child is made."""
+    memory = Late(OWNER)
+    memory.now = None if metadata is None else {**OWNER, "metadata": OWNER["metadata"] | metadata}
+    with pytest.raises(Outdated, match="ChurnModel telco is gone"):
+        look(memory, Keeper(lambda _: [desired]))
+    assert memory.done == []
+
+
+class Late(Memory):
+    """It reads what was, and asks for what is."""
+
+    now: Object | None
+
+    async def fresh(self, _api_version: str, kind: str, _namespace: str, name: str) -> Object | None:
+        return self.now if (kind, name) == ("ChurnModel", "telco") else self.objects.get((kind, name))
+
+
 def test_a_child_that_differs_is_applied() -> None:
     memory = Memory(OWNER, echo(service(OWNER, port=81)))
     look(memory, Keeper(lambda _: [DESIRED]))
