@@ -156,7 +156,7 @@ class Queue:
                 due, _, key = heapq.heappop(self._heap)
                 if self._due.get(key) == due:
                     del self._due[key]
-                    self.add(key)
+                    self.add(key, backlog=True)  # what asks from time to time waits for what happened
             self._wish.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
