@@ -264,7 +264,7 @@ class Sent:
     """What became of what a sender sent."""
 
     answers: Counter[str] = field(default_factory=Counter)
-    """By HTTP status, and `none` where there was no answer."""
+    """By HTTP status, and by what went wrong where there was no answer."""
     acknowledged: dict[float, int] = field(default_factory=dict)
     """By `monthly_charges`, which names a prediction here: how many of its halves were acknowledged."""
 
@@ -307,6 +307,15 @@ class Sender:
             if await self._post(http, role, call, body):
                 self.sent.acknowledged[float(number)] = self.sent.acknowledged.get(float(number), 0) + 1
 
+    async def warm_up(self) -> None:
+        """Until each collector knows the version's contract."""
+        async with aiohttp.ClientSession() as http:
+            for url in self._urls:
+                said = headers("request", "warm-up", self._uri)
+                async with asyncio.timeout(START_SECONDS):
+                    while (await http.post(url, data=request_body(0), headers=said)).status != 200:
+                        continue
+
     async def _post(self, http: aiohttp.ClientSession, role: str, call: str, body: bytes) -> bool:
         url = self._random.choice(self._urls)
         try:
@@ -314,8 +323,8 @@ class Sender:
                 await answer.read()
                 self.sent.answers[str(answer.status)] += 1
                 return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            self.sent.answers["none"] += 1
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.sent.answers[type(error).__name__] += 1
             return False
 
 

@@ -162,8 +162,8 @@ def test_what_was_acknowledged_outlives_kills_and_is_there_once(store: ObjectSto
 
         asyncio.run(run())
         wait_for(lambda: settled(store, [one]), "all to be joined")
-        assert sender.sent.answers["200"] > 500
-        assert sender.sent.answers["none"] > 0
+        assert sender.sent.answers["200"] > 50
+        assert sender.sent.answers.total() > sender.sent.answers["200"]
         check(sender, today(store))
 
 

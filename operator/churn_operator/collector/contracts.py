@@ -20,7 +20,7 @@ _KEPT = 1000
 """Versions in memory."""
 _PAUSES = (1.0, 60.0)
 """Seconds after a failure before the next attempt: the first, and what doubling ends at."""
-_PATIENCE = 2.0
+_PATIENCE = 5.0
 """Seconds that an event waits for its contract."""
 
 

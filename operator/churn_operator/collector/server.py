@@ -31,9 +31,17 @@ class Receiver:
         self._clock = clock
         self._max_bytes = max_bytes
         self._in_flight = 0
+        self.draining = False
+        """Whoever sets it sends clients to other replicas: each answer is its connection's last."""
 
     async def receive(self, request: web.Request) -> web.Response:
         """Answer an event: what it became is also counted."""
+        answer = await self._answered(request)
+        if self.draining:
+            answer.force_close()
+        return answer
+
+    async def _answered(self, request: web.Request) -> web.Response:
         try:
             event = parse(request.headers)
         except NotAnEvent as error:

@@ -66,6 +66,7 @@ class Collector:
             log.info("ready", extra={"fields": {"addresses": runner.addresses, "buffered": self._buffer.size}})
             await stop.wait()
             log.info("stopping", extra={"fields": {"buffered": self._buffer.size}})
+            self._receiver.draining = True
             await asyncio.sleep(s.drain_seconds)
         finally:
             await runner.cleanup()

@@ -75,8 +75,8 @@ def settings(folder: Path, **changed: object) -> Settings:
 
 
 @asynccontextmanager
-async def running(wanted: Settings) -> AsyncIterator[Running]:
-    stop = asyncio.Event()
+async def running(wanted: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[Running]:
+    stop = stop or asyncio.Event()
     task = asyncio.create_task(Collector(wanted).run(stop))
     try:
         async with aiohttp.ClientSession() as http:
@@ -107,6 +107,17 @@ async def test_both_halves_become_a_row(tmp_path: Path) -> None:
         assert (row["probability"], row["feature.tenure"], row["kind"]) == (0.7, 12.0, "Client")
         assert (await one.get("/healthz"), await one.get("/readyz")) == ((200, "ok"), (200, "ok"))
         assert 'churn_collector_events_total{outcome="Stored",type="request"}' in (await one.get("/metrics"))[1]
+
+
+async def test_who_leaves_still_answers_and_closes_the_connection(tmp_path: Path) -> None:
+    stop, wanted = asyncio.Event(), settings(tmp_path, drain_seconds=2)
+    async with running(wanted, stop) as one:
+        assert await one.post(HEADERS, REQUEST) == (200, "")
+        stop.set()
+        async with aiohttp.ClientSession() as http:
+            said = {**HEADERS, "Ce-Id": "late"}
+            async with http.post(f"http://127.0.0.1:{wanted.port}", data=REQUEST, headers=said) as answer:
+                assert (answer.status, answer.headers["Connection"]) == (200, "close")
 
 
 async def test_many_predictions_become_few_files_and_no_row_is_twice(tmp_path: Path) -> None:
