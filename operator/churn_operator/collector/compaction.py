@@ -86,6 +86,8 @@ class Compactor:
         except Overtaken:
             metrics.COMPACTIONS.labels(name, "Overtaken").inc()
             return False
+        finally:
+            tables.release()
         metrics.COMPACTIONS.labels(name, "Done").inc()
         return True
 

@@ -93,6 +93,11 @@ def _rows(columns: str, pairs: Iterable[tuple[Half, Half]]) -> Any:
     )
 
 
+def release() -> None:
+    """Give memory back that was used for tables, which else is kept for the next ones."""
+    pa.default_memory_pool().release_unused()
+
+
 def merged(tables: Sequence[Any]) -> Any:
     """The rows of all tables in the order of time, each once; a column that a table lacks is null in its rows."""
     table = pa.concat_tables(tables, promote_options="default")
