@@ -1,4 +1,4 @@
-"""The operator is killed at each write of a whole life, and nothing comes out differently."""
+"""The operator is killed at writes of a whole life, and nothing comes out differently."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def lives(control_plane: ControlPlane, mlflow: MlflowServer, tmp_path: Path) -> 
     control_plane.kubectl("delete", "crd", INFERENCE_SERVICES["metadata"]["name"])
 
 
-async def test_a_kill_at_any_write_changes_nothing_in_what_comes_out(lives: Lives) -> None:
-    """Each write at one of three moments, in turn: `make bench` takes all three."""
-    differences = await sweep(lives, lambda number: [MOMENTS[number % len(MOMENTS)]])
+async def test_a_kill_at_a_write_changes_nothing_in_what_comes_out(lives: Lives) -> None:
+    """Every third write, at one of three moments in turn: `make bench` takes each write and all three."""
+    differences = await sweep(lives, lambda number: [MOMENTS[number // 3 % len(MOMENTS)]] if number % 3 == 0 else [])
     assert not differences, f"{len(differences)} lives differ, such as the one {differences[0]}"

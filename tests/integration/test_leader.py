@@ -36,7 +36,9 @@ def test_a_leader_that_was_stopped_writes_nothing_after_it_woke(two: Pair) -> No
         two.overlap()
     said = verdict(two.plane, two.namespace)
     assert (said.duplicates, said.late) == ([], [])
-    assert said.effects == 2 * two.models  # a run and its Job of each model
+    # An effect whose answer the stopped process did not take may be told as refused: what there is counts.
+    assert said.effects <= 2 * two.models
+    assert two.count("trainingruns") == two.count("jobs") == two.models
     assert two.models == 2 * MODELS * OVERLAPS
 
 

@@ -82,7 +82,8 @@ async def test_an_api_server_that_fails_is_waited_for(
         async with a_life(control_plane, mlflow, zygote, f"api-{fault.name.lower()}", tmp_path, **API_BOUND) as life:
             await fail(life, life.api_proxy, fault)
             asked = await outlast(life, life.api_proxy)
-            return calm(asked, 15 * AWAY_SECONDS) or await rest(life, whole)
+            # Nine watches and the Lease, each tried anew some two times a second.
+            return calm(asked, 25 * AWAY_SECONDS) or await rest(life, whole)
 
     assert not await each_fault(live)
 

@@ -57,7 +57,7 @@ class Pair:
         self.operators[old].send(signal.SIGCONT)
         assert self.operators[old].wait() == 1
         self.operators[old].start(wait=False)
-        self._until(lambda: self.settled() == self.models)
+        self._until(lambda: self.count("jobs") == self.models)
 
     def _until(self, condition: Callable[[], bool], but: str = "") -> None:
         """Wait, and start anew what ends meanwhile, as a kubelet would: on a busy machine a Lease is lost unforced."""
@@ -81,9 +81,9 @@ class Pair:
         listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
         self.plane.kubectl("-n", self.namespace, "create", "-f", "-", stdin=listed)
 
-    def settled(self) -> int:
-        """Models whose run has its Job."""
-        return len(self.plane.kubectl("-n", self.namespace, "get", "jobs", "-o", "name").splitlines())
+    def count(self, plural: str) -> int:
+        """How many there are: each model has one run, and that one Job."""
+        return len(self.plane.kubectl("-n", self.namespace, "get", plural, "-o", "name").splitlines())
 
 
 @contextmanager
