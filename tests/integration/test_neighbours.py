@@ -1,6 +1,6 @@
 """Neighbours that fail in each way there is, in the middle of a life: nothing is lost, and nothing is done twice.
 
-The gateway is not there yet. The object store is the Jobs' neighbour: see test_jobs_neighbours.py.
+The gateway is not there yet, and the API server's own failing is not tested here. The object store is the Jobs' neighbour: see test_jobs_neighbours.py.
 """
 
 import asyncio
@@ -27,7 +27,6 @@ from support.proxy import Fault, Proxy
 
 from churn_operator.core.objects import Object
 
-API_BOUND = {"CHURN_API_TIMEOUT_SECONDS": "1"}
 TRACKING_BOUND = {"CHURN_TRACKING_TIMEOUT_SECONDS": "1"}
 SLOWNESS = 3.0
 """Seconds, of a neighbour that is slow: three times what is waited for."""
@@ -73,19 +72,6 @@ async def each_fault(live: Callable[[Fault], Awaitable[str]]) -> dict[str, str]:
     """A life for each fault, all at once; what went wrong in which."""
     found = await asyncio.gather(*(live(fault) for fault in Fault))
     return {fault: wrong for fault, wrong in zip(Fault, found, strict=True) if wrong}
-
-
-async def test_an_api_server_that_fails_is_waited_for(
-    control_plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, tmp_path: Path, whole: Outcome
-) -> None:
-    async def live(fault: Fault) -> str:
-        async with a_life(control_plane, mlflow, zygote, f"api-{fault.name.lower()}", tmp_path, **API_BOUND) as life:
-            await fail(life, life.api_proxy, fault)
-            asked = await outlast(life, life.api_proxy)
-            # Nine watches and the Lease, each tried anew some two times a second.
-            return calm(asked, 25 * AWAY_SECONDS) or await rest(life, whole)
-
-    assert not await each_fault(live)
 
 
 async def test_an_mlflow_that_fails_is_named_and_left_alone_until_it_is_back(
