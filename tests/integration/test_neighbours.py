@@ -1,6 +1,7 @@
 """Neighbours that fail in each way there is, in the middle of a life: nothing is lost, and nothing is done twice.
 
-The gateway is not there yet, and the API server's own failing is not tested here. The object store is the Jobs' neighbour: see test_jobs_neighbours.py.
+The gateway is not there yet, and the API server's own failing is not tested here. The object store is the Jobs'
+neighbour: see test_jobs_neighbours.py.
 """
 
 import asyncio
