@@ -150,7 +150,7 @@ def test_what_was_acknowledged_outlives_kills_and_is_there_once(store: ObjectSto
 
         async def kill() -> None:
             for _ in range(4):
-                await asyncio.sleep(chance.uniform(0.5, 1.5))
+                await asyncio.sleep(chance.uniform(0.5, 1.5))  # the moment of the kill is drawn
                 await asyncio.to_thread(one.kill)
                 await asyncio.to_thread(one.start)
 

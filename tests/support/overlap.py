@@ -47,13 +47,13 @@ class Pair:
         new = next(user for user in USERS if user != old)
         self._until(self.operators[new].stands_by)
         self.add_models()
-        time.sleep(self.chance.uniform(0, 0.5))
+        time.sleep(self.chance.uniform(0, 0.5))  # the moment of the stop is drawn
         self.operators[old].send(signal.SIGSTOP)
         stopped = time.monotonic()
         self._until(self.operators[new].leads, but=old)
         self.takeovers.append(time.monotonic() - stopped)
         self.add_models()
-        time.sleep(self.chance.uniform(0, 0.3))
+        time.sleep(self.chance.uniform(0, 0.3))  # and that of the waking
         self.operators[old].send(signal.SIGCONT)
         assert self.operators[old].wait() == 1
         self.operators[old].start(wait=False)

@@ -144,7 +144,7 @@ def test_of_two_that_take_it_at_once_one_is_refused() -> None:
     run(second._take())  # noqa: SLF001 - both read that there is none …
     assert server.lease is not None
     server.lease, kept = None, server.lease
-    run(first._get())  # noqa: SLF001
+    run(first._get())  # noqa: SLF001 - sees the Lease without trying for it
     server.lease = kept
     assert run(first._put({"holderIdentity": first.identity})) is False  # noqa: SLF001 - … and one was faster
     assert first.left() <= 0
