@@ -16,7 +16,6 @@ from churn_operator.api.tasks import ProbeTask
 from churn_operator.api.trainingrun import TrainingRunSpec
 from churn_operator.churnmodel.decide import Decision, Open
 from churn_operator.churnmodel.observe import (
-    CHAMPION_ALIAS,
     SERVING_API,
     ChurnModelWorld,
     probe_name,
@@ -30,7 +29,7 @@ from churn_operator.core.job import (
     build_job,
     credentials,
 )
-from churn_operator.core.objects import MODEL_LABEL, Alias, Desired, child_metadata
+from churn_operator.core.objects import CHAMPION_ALIAS, MODEL_LABEL, Alias, Desired, child_metadata
 
 PORT = 8080
 AGENT_PORT = 9081

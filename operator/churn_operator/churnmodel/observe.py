@@ -9,15 +9,14 @@ from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, Serv
 from churn_operator.api.driftmonitor import DriftMonitorStatus
 from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.core.digest import spec_digest
-from churn_operator.core.errors import KindMissing, TrackingUnavailable
+from churn_operator.core.errors import KindMissing
 from churn_operator.core.job import ROLE_LABEL, Absent, JobState, observe_job
-from churn_operator.core.kind import Answer, Cluster
+from churn_operator.core.kind import Answer, Cluster, tracking_problem
 from churn_operator.core.objects import MODEL_LABEL, OWNED, Key, Object, is_controlled_by, name_of
 from churn_operator.settings import Settings
 
 SERVING_API = "serving.kserve.io/v1beta1"
 FINAL = frozenset({RunPhase.Accepted, RunPhase.Rejected, RunPhase.Failed})
-CHAMPION_ALIAS = "champion"
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         probe_slot=slot,
         probe=await _probe(cluster, key, probe_name(key.name, slot), children),
         kserve_missing=kserve_missing,
-        tracking_problem=await _tracking_problem(cluster, tracking_uri(settings, spec), key),
+        tracking_problem=await tracking_problem(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}"),
     )
 
 
@@ -201,12 +200,3 @@ async def _probe(cluster: Cluster, key: Key, name: str, children: Iterable[Objec
         return Absent()
     pods = await cluster.list("v1", "Pod", key.namespace, labels=f"batch.kubernetes.io/job-name={name}")
     return observe_job(job, pods)
-
-
-async def _tracking_problem(cluster: Cluster, uri: str, key: Key) -> str | None:
-    """What MLflow's silence sounds like; asking for the alias tells."""
-    try:
-        await cluster.alias(uri, f"{key.namespace}.{key.name}", CHAMPION_ALIAS)
-    except TrackingUnavailable as error:
-        return str(error)
-    return None

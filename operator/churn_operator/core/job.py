@@ -56,9 +56,10 @@ class Absent:
 
 @dataclass(frozen=True)
 class Running:
-    """The Job is under way; `problem` is what keeps its pod from running."""
+    """The Job is under way; `problem` is what keeps its pod from running, `began` that one has run."""
 
     problem: Violation | None = None
+    began: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,8 @@ def observe_job(job: Object | None, pods: Sequence[Object], recorded: str | None
         return Finished(text)
     if failed := verdict.get("Failed") or verdict.get("FailureTarget"):
         return _broken(job, failed, own)
-    return Running(next((problem for pod in reversed(own) if (problem := _pod_problem(pod))), None))
+    problem = next((problem for pod in reversed(own) if (problem := _pod_problem(pod))), None)
+    return Running(problem, began=any(map(_began, own)))
 
 
 def parse_result(text: str, kind: type[R]) -> R | Violation:
@@ -229,6 +231,10 @@ def _broken(job: Object, failed: Object, pods: Sequence[Object]) -> Broken:
 def _container(pod: Object) -> Object:
     statuses = pod.get("status", {}).get("containerStatuses", ())
     return next((status for status in statuses if status["name"] == CONTAINER), {})
+
+
+def _began(pod: Object) -> bool:
+    return bool({"running", "terminated"} & _container(pod).get("state", {}).keys())
 
 
 def _terminated(pod: Object) -> Object:

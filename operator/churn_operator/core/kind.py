@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from churn_operator.api.base import Model
-from churn_operator.core.objects import Alias, Desired, Key, Object, Violation
+from churn_operator.core.errors import TrackingUnavailable
+from churn_operator.core.objects import CHAMPION_ALIAS, Alias, Desired, Key, Object, Violation
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ class Cluster(Protocol):
 
     async def predict(self, url: str, instance: Object, probability: float) -> Answer:
         """Send one V1 request and compare the answer; never raises."""
+
+
+async def tracking_problem(cluster: Cluster, tracking_uri: str, model: str) -> str | None:
+    """What MLflow's silence sounds like; asking for the alias tells, and its answer is believed for a while."""
+    try:
+        await cluster.alias(tracking_uri, model, CHAMPION_ALIAS)
+    except TrackingUnavailable as error:
+        return str(error)
+    return None
 
 
 class World(Protocol):

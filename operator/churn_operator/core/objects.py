@@ -33,6 +33,9 @@ class Desired:
     once: bool = False
 
 
+CHAMPION_ALIAS = "champion"
+
+
 @dataclass(frozen=True)
 class Alias:
     """An alias of a registered model as it should be."""

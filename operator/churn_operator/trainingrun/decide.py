@@ -16,8 +16,11 @@ from churn_operator.trainingrun.policies import refuse
 
 JOB_KEPT = timedelta(days=1)
 """A finished Job's pod and logs stay this long."""
-PROGRESS_EVERY = timedelta(seconds=2)
 WAITING = timedelta(seconds=10)
+PROGRESS_EVERY = 1 / 20
+"""Of the time that a run has taken: its progress is looked at this often, so that long runs cost MLflow no more…"""
+SOONEST, LATEST = timedelta(seconds=2), timedelta(minutes=1)
+"""…but not sooner nor later than these."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Train:
     """The Job is to be there and to get on."""
 
     problem: Violation | None = None
-    wake: timedelta | None = PROGRESS_EVERY
+    wake: timedelta | None = LATEST
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def decide(world: TrainingRunWorld, now: datetime) -> Decision:
     match world.job:
         case Absent():
             return Train()
-        case Running(problem):
-            return Train(problem)
+        case Running(problem, began):
+            return Train(problem, _progress_pause(status.resolved, now) if began else LATEST)
         case Broken(violation, revision):
             return Fail(violation, revision)
         case Finished(text):
@@ -107,6 +110,11 @@ def _start(world: TrainingRunWorld, now: datetime) -> Decision:
         name = world.spec.model_ref.name
         return Wait(Violation(Reason.ModelNotFound, f"There is no ChurnModel {name} in namespace {world.namespace}."))
     return Resolve(resolve(world, world.model, now), world.model.spec.gates)
+
+
+def _progress_pause(resolved: Resolved, now: datetime) -> timedelta:
+    """Until the progress is worth another look; where nothing runs yet, an event will tell."""
+    return min(max((now - clock.parse(resolved.at)) * PROGRESS_EVERY, SOONEST), LATEST)
 
 
 def _judge(text: str, gates: Gates) -> Decision:

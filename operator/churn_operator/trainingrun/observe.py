@@ -8,8 +8,8 @@ from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus
 from churn_operator.api.tasks import PROGRESS_TAG, RESULT_TAG, Progress
 from churn_operator.api.trainingrun import TrainingRunSpec, TrainingRunStatus
 from churn_operator.core.errors import TrackingUnavailable
-from churn_operator.core.job import JobState, observe_job, parse_result
-from churn_operator.core.kind import Cluster, RunView
+from churn_operator.core.job import Absent, JobState, Running, observe_job, parse_result
+from churn_operator.core.kind import Cluster, RunView, tracking_problem
 from churn_operator.core.objects import MODEL_LABEL, Key, Object, is_controlled_by, name_of, uid_of
 from churn_operator.settings import Settings
 
@@ -71,9 +71,10 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     if status.finished_at is not None:
         return TrainingRunWorld(settings, obj, children, spec, status, model=None, job=observe_job(None, ()))
     model = await _model(cluster, key.namespace, spec.model_ref.name)
-    run, problem = await _tracked(cluster, settings, status, model, uid_of(obj))
     pods = await cluster.list("v1", "Pod", key.namespace, labels=labels) if children else ()
     job = next((job for job in children if name_of(job) == job_name(key.name)), None)
+    uri = _tracking_uri(settings, status, model)
+    run, problem = await _tracked(cluster, uri, f"{key.namespace}.{spec.model_ref.name}", obj, observe_job(job, pods))
     tags = run.tags if run else {}
     return TrainingRunWorld(
         settings=settings,
@@ -104,15 +105,21 @@ async def _model(cluster: Cluster, namespace: str, name: str) -> ModelView | Non
     )
 
 
-async def _tracked(
-    cluster: Cluster, settings: Settings, status: TrainingRunStatus, model: ModelView | None, uid: str
-) -> tuple[RunView | None, str | None]:
-    uri = settings.tracking_uri
+def _tracking_uri(settings: Settings, status: TrainingRunStatus, model: ModelView | None) -> str:
     if status.resolved is not None:
-        uri = status.resolved.task.tracking_uri
-    elif model is not None and model.spec.tracking.uri is not None:
-        uri = model.spec.tracking.uri
+        return status.resolved.task.tracking_uri
+    return (model and model.spec.tracking.uri) or settings.tracking_uri
+
+
+async def _tracked(
+    cluster: Cluster, uri: str, model: str, obj: Object, job: JobState
+) -> tuple[RunView | None, str | None]:
+    """The run as MLflow has it, which is not before its pod began; without a Job, whether MLflow answers."""
+    if isinstance(job, Absent):
+        return None, await tracking_problem(cluster, uri, model)
+    if isinstance(job, Running) and not job.began:
+        return None, None
     try:
-        return await cluster.find_run(uri, uid), None
+        return await cluster.find_run(uri, uid_of(obj)), None
     except TrackingUnavailable as error:
         return None, str(error)

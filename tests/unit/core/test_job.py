@@ -37,17 +37,18 @@ def pod(
     *,
     terminated: Any = None,
     waiting: Any = None,
+    running: Any = None,
     scheduled: Any = None,
     uid: str = "uid-telco-2-train",
     created: str = "2026-11-21T12:00:00Z",
     container: str = "job",
 ) -> dict[str, Any]:
-    state = {"terminated": terminated} if terminated else {"waiting": waiting} if waiting else {}
+    states = {"terminated": terminated, "waiting": waiting, "running": running}
     return {
         "metadata": {"name": "p", "ownerReferences": [{"uid": uid}], "creationTimestamp": created},
         "spec": {"containers": [{"name": "job", "resources": {"limits": {"memory": "2Gi"}}}]},
         "status": {
-            "containerStatuses": [{"name": container, "state": state}],
+            "containerStatuses": [{"name": container, "state": {key: value for key, value in states.items() if value}}],
             "conditions": [{"type": "PodScheduled", "status": "False"} | scheduled] if scheduled else [],
         },
     }
@@ -123,6 +124,20 @@ FULL = {"reason": "Unschedulable", "message": "0/1 nodes are available"}
 )  # fmt: skip
 def test_a_job_is_judged_by_its_own_pods(live: Any, pods: Any, recorded: str | None, expected: str) -> None:
     assert reason(observe_job(live, pods, recorded)) == expected
+
+
+@pytest.mark.parametrize(
+    ("pods", "began"),
+    [
+        pytest.param([], False, id="not without a pod"),
+        pytest.param([pod()], False, id="nor while it is created"),
+        pytest.param([pod(running={"startedAt": "2026-11-21T12:00:00Z"})], True, id="as soon as a container runs"),
+        pytest.param([pod(terminated={"exitCode": 1}), pod()], True, id="nor is it forgotten when it is tried again"),
+        pytest.param([pod(running={"startedAt": "2026-11-21T12:00:00Z"}, uid="another")], False, id="for its own pod"),
+    ],
+)
+def test_a_job_has_begun(pods: Any, *, began: bool) -> None:
+    assert observe_job(job(), pods) == Running(began=began)
 
 
 def test_a_failure_keeps_the_state_of_the_data() -> None:

@@ -55,6 +55,24 @@ def test_each_state_of_a_run_has_one_decision(fields: dict[str, Any], expected: 
     assert isinstance(decide(run_world(**fields), NOW), expected)
 
 
+@pytest.mark.parametrize(
+    ("taken", "pause"),
+    [
+        pytest.param(timedelta(seconds=10), 2, id="every two seconds at first"),
+        pytest.param(timedelta(minutes=10), 30, id="a twentieth of what it took"),
+        pytest.param(timedelta(hours=10), 60, id="once a minute at least"),
+    ],
+)
+def test_the_progress_of_a_run_is_looked_at(taken: timedelta, pause: int) -> None:
+    resolved = make_resolved(2).model_copy(update={"at": clock.stamp(NOW - taken)})
+    world = run_world(RESOLVED | {"resolved": resolved}, job=Running(began=True))
+    assert decide(world, NOW).wake == timedelta(seconds=pause)
+
+
+def test_a_run_whose_job_has_not_begun_is_left_alone_until_an_event_tells() -> None:
+    assert decide(run_world(RESOLVED, job=Running()), NOW).wake == timedelta(minutes=1)
+
+
 @pytest.mark.parametrize("revision", ["version:7", None], ids=["the state it names", "or the one its Job finds"])
 def test_a_run_reads(revision: str | None) -> None:
     """Not what its model last heard of: that may be older, or not yet written."""
