@@ -28,7 +28,7 @@ lint: setup ## style, types, layers, shell scripts, workflows, secrets in any co
 
 test-unit: setup ## tests of pure functions and of manifests, with the coverage that is promised
 	@rm -rf reports
-	@pytest tests/unit tests/golden --cov --cov-report=html:reports/coverage --cov-report=xml:reports/coverage.xml --cov-fail-under=85
+	@pytest tests/unit tests/golden --numprocesses auto --dist worksteal --cov --cov-report=html:reports/coverage --cov-report=xml:reports/coverage.xml --cov-fail-under=85
 	@coverage report --skip-covered
 	@coverage report --fail-under=100 --include='*/decide.py,*/policies.py,*/build.py,*/report.py'
 
@@ -42,7 +42,7 @@ test: lint verify test-unit ## every check and every test there is; KEEP=1 leave
 	@was_up=$$($(CLUSTER_) status >/dev/null 2>&1 && echo 1 || true); \
 	trap '[[ -n $$was_up || -n "$(KEEP)" ]] || $(CLUSTER_) down' EXIT; \
 	$(CLUSTER_) up; hack/images/build; \
-	pytest tests/integration tests/e2e
+	pytest tests/integration tests/e2e --numprocesses 2 --dist loadgroup # one level beside the other: both mostly wait
 
 crds: setup ## the CRDs and the page of reasons, from the models
 	@python -m churn_operator.api.crds

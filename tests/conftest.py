@@ -15,6 +15,13 @@ LEVELS = {"unit": ("unit", "golden"), "integration": ("integration",), "end to e
 COUNTED = Path(__file__).parents[1] / "reports/pyramid.json"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes test, those of integration and end to end stay in one each, in their order."""
+    for item in items:
+        level = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group(level))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Folders that were asked for as a whole are counted anew; for the others the latest count holds."""
     asked = {Path(argument).name for argument in terminalreporter.config.args}
