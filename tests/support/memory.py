@@ -59,6 +59,9 @@ class MemoryCluster:
             and (not model or obj["spec"]["modelRef"]["name"] == model)
         )
 
+    async def list_fresh(self, api_version: str, kind: str, namespace: str, *, labels: str) -> tuple[Object, ...]:
+        return await self.list(api_version, kind, namespace, labels=labels)
+
     async def find_run(self, tracking_uri: str, uid: str) -> RunView | None:  # noqa: ARG002 - the interface
         self._track()
         return None

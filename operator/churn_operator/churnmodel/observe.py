@@ -10,7 +10,7 @@ from churn_operator.api.driftmonitor import DriftMonitorStatus
 from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing
-from churn_operator.core.job import ROLE_LABEL, Absent, JobState, observe_job
+from churn_operator.core.job import ROLE_LABEL, Absent, JobState, observe_job, pods_of
 from churn_operator.core.kind import Answer, Cluster, tracking_problem
 from churn_operator.core.objects import MODEL_LABEL, OWNED, Key, Object, is_controlled_by, name_of
 from churn_operator.settings import Settings
@@ -138,7 +138,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         servers=await _servers(cluster, key, status.versions, servers, service),
         target=_target(key.name, service),
         probe_slot=slot,
-        probe=await _probe(cluster, key, probe_name(key.name, slot), children),
+        probe=await _probe(cluster, probe_name(key.name, slot), children),
         kserve_missing=kserve_missing,
         tracking_problem=await tracking_problem(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}"),
     )
@@ -194,9 +194,6 @@ def _target(model: str, service: Object | None) -> str | None:
     return selected.removeprefix(f"{model}-") or None
 
 
-async def _probe(cluster: Cluster, key: Key, name: str, children: Iterable[Object]) -> JobState:
+async def _probe(cluster: Cluster, name: str, children: Iterable[Object]) -> JobState:
     job = next((c for c in children if c["kind"] == "Job" and name_of(c) == name), None)
-    if job is None:
-        return Absent()
-    pods = await cluster.list("v1", "Pod", key.namespace, labels=f"batch.kubernetes.io/job-name={name}")
-    return observe_job(job, pods)
+    return observe_job(job, await pods_of(cluster, job))

@@ -23,6 +23,7 @@ class Neighbours:
         self._api = api
         self._tracking = tracking
         self.fresh = api.get
+        self.list_fresh = api.list
         self.event = api.event
         self.find_run = tracking.find_run
         self.alias = tracking.alias

@@ -12,12 +12,15 @@ from churn_operator.api.data import DataSource
 from churn_operator.api.reasons import Reason
 from churn_operator.api.results import decode_result
 from churn_operator.api.tasks import CLAIM_PATH, EXIT_REFUSED, SOURCE_PREFIX, TASK_PATH, JobFailure
+from churn_operator.core.kind import Cluster
 from churn_operator.core.objects import Object, Violation, child_metadata, name_of, uid_of
 
 CONTAINER = "job"
 TASK_ANNOTATION = "churnops.dev/task"
 ROLE_LABEL = "churnops.dev/role"
 KILLED = 137
+ENDED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
+"""Conditions of a Job that ended, or whose end is decided."""
 
 RESTRICTED_POD: dict[str, Any] = {
     "runAsNonRoot": True,
@@ -170,6 +173,24 @@ def credentials(secret: str, source: DataSource | None = None) -> list[dict[str,
     return refs
 
 
+async def pods_of(cluster: Cluster, job: Object | None) -> tuple[Object, ...]:
+    """The pods of a Job, none of which is missing that speaks for a Job that ended.
+
+    An ended Job is judged once, and its pod's last words are the result: a watch of pods that is behind the one of Jobs
+    must not turn them into silence.
+    """
+    if job is None:
+        return ()
+    where = ("v1", "Pod", job["metadata"]["namespace"])
+    labels = f"batch.kubernetes.io/job-name={name_of(job)}"
+    pods = await cluster.list(*where, labels=labels)
+    status = job.get("status", {})
+    ended = max(1, status.get("succeeded", 0) + status.get("failed", 0))
+    if ENDED & _verdict(job).keys() and sum(bool(_terminated(pod)) for pod in _own(job, pods)) < ended:
+        return await cluster.list_fresh(*where, labels=labels)
+    return pods
+
+
 def observe_job(job: Object | None, pods: Sequence[Object], recorded: str | None = None) -> JobState:
     """What a Job came to, judged by its own pods only.
 
@@ -177,11 +198,7 @@ def observe_job(job: Object | None, pods: Sequence[Object], recorded: str | None
     """
     if job is None:
         return Absent()
-    own = sorted(
-        (pod for pod in pods if any(ref["uid"] == uid_of(job) for ref in pod["metadata"].get("ownerReferences", ()))),
-        key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")),
-    )
-    verdict = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
+    own, verdict = _own(job, pods), _verdict(job)
     if "Complete" in verdict or "SuccessCriteriaMet" in verdict:
         text = next((message for pod in reversed(own) if (message := _message(pod))), recorded)
         if text is None:
@@ -191,6 +208,18 @@ def observe_job(job: Object | None, pods: Sequence[Object], recorded: str | None
         return _broken(job, failed, own)
     problem = next((problem for pod in reversed(own) if (problem := _pod_problem(pod))), None)
     return Running(problem, began=any(map(_began, own)))
+
+
+def _own(job: Object, pods: Sequence[Object]) -> list[Object]:
+    """Those that this very Job made, oldest first."""
+    return sorted(
+        (pod for pod in pods if any(ref["uid"] == uid_of(job) for ref in pod["metadata"].get("ownerReferences", ()))),
+        key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")),
+    )
+
+
+def _verdict(job: Object) -> dict[str, Object]:
+    return {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
 
 
 def parse_result(text: str, kind: type[R]) -> R | Violation:

@@ -49,6 +49,9 @@ class Cluster(Protocol):
             KindMissing: the API server does not serve this kind.
         """
 
+    async def list_fresh(self, api_version: str, kind: str, namespace: str, *, labels: str) -> tuple[Object, ...]:
+        """The same from the API server itself: each kind's watch is behind by a time of its own."""
+
     async def find_run(self, tracking_uri: str, uid: str) -> RunView | None:
         """The newest MLflow run tagged with this UID; None where there is none.
 

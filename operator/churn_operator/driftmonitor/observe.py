@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from churn_operator.api.base import API_VERSION
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorSpec, DriftMonitorStatus
-from churn_operator.core.job import Absent, JobState, observe_job
+from churn_operator.core.job import Absent, JobState, observe_job, pods_of
 from churn_operator.core.kind import Cluster
 from churn_operator.core.objects import Key, Object, is_controlled_by, name_of
 from churn_operator.settings import Settings
@@ -65,7 +65,6 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     labels = f"{MONITOR_LABEL}={key.name}"
     jobs = await cluster.list("batch/v1", "Job", key.namespace, labels=labels)
     children = tuple(job for job in jobs if is_controlled_by(job, obj))
-    pods = await cluster.list("v1", "Pod", key.namespace, labels=labels) if children else ()
     return DriftMonitorWorld(
         settings=settings,
         object=obj,
@@ -74,7 +73,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         status=DriftMonitorStatus.model_validate(obj.get("status", {})),
         model=None if model is None else ChurnModelSpec.model_validate(model["spec"]),
         champion=_champion(model),
-        jobs=tuple(_check(job, pods) for job in children),
+        jobs=tuple([await _check(cluster, job) for job in children]),
     )
 
 
@@ -85,8 +84,8 @@ def _champion(model: Object | None) -> ServedVersion | None:
     return next((version for version in versions if version.state is VersionState.Champion), None)
 
 
-def _check(job: Object, pods: tuple[Object, ...]) -> CheckJob:
+async def _check(cluster: Cluster, job: Object) -> CheckJob:
     labels = job["metadata"]["labels"]
-    state = Absent() if "deletionTimestamp" in job["metadata"] else observe_job(job, pods)
+    state = Absent() if "deletionTimestamp" in job["metadata"] else observe_job(job, await pods_of(cluster, job))
     tick = datetime.fromtimestamp(int(labels[TICK_LABEL]), UTC)
     return CheckJob(name_of(job), labels[VERSION_LABEL], tick, job, state)

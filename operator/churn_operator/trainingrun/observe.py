@@ -8,7 +8,7 @@ from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus
 from churn_operator.api.tasks import PROGRESS_TAG, RESULT_TAG, Progress
 from churn_operator.api.trainingrun import TrainingRunSpec, TrainingRunStatus
 from churn_operator.core.errors import TrackingUnavailable
-from churn_operator.core.job import Absent, JobState, Running, observe_job, parse_result
+from churn_operator.core.job import Absent, JobState, Running, observe_job, parse_result, pods_of
 from churn_operator.core.kind import Cluster, RunView, tracking_problem
 from churn_operator.core.objects import MODEL_LABEL, Key, Object, is_controlled_by, name_of, uid_of
 from churn_operator.settings import Settings
@@ -71,8 +71,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     if status.finished_at is not None:
         return TrainingRunWorld(settings, obj, children, spec, status, model=None, job=observe_job(None, ()))
     model = await _model(cluster, key.namespace, spec.model_ref.name)
-    pods = await cluster.list("v1", "Pod", key.namespace, labels=labels) if children else ()
     job = next((job for job in children if name_of(job) == job_name(key.name)), None)
+    pods = await pods_of(cluster, job)
     uri = _tracking_uri(settings, status, model)
     run, problem = await _tracked(cluster, uri, f"{key.namespace}.{spec.model_ref.name}", obj, observe_job(job, pods))
     tags = run.tags if run else {}

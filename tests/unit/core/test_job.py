@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from support.kinds import make_object
+from support.memory import MemoryCluster
 
 from churn_operator.api.base import Resources
 from churn_operator.api.data import DataSource
@@ -18,6 +19,7 @@ from churn_operator.core.job import (
     build_job,
     observe_job,
     parse_result,
+    pods_of,
 )
 from churn_operator.core.objects import Violation
 
@@ -138,6 +140,46 @@ def test_a_job_is_judged_by_its_own_pods(live: Any, pods: Any, recorded: str | N
 )
 def test_a_job_has_begun(pods: Any, *, began: bool) -> None:
     assert observe_job(job(), pods) == Running(began=began)
+
+
+class Behind(MemoryCluster):
+    """A cluster whose watch of pods is behind: it showed `seen`, and there is one that ended."""
+
+    seen: tuple[Any, ...] = ()
+    asked: int = 0
+
+    async def list(self, *_: Any, **__: Any) -> tuple[Any, ...]:
+        return self.seen
+
+    async def list_fresh(self, *_: Any, **__: Any) -> tuple[Any, ...]:
+        self.asked += 1
+        return (pod(terminated={"message": "{}"}),)
+
+
+FAILED_BEFORE = {"status": COMPLETE["status"] | {"succeeded": 1, "failed": 1}}
+
+
+@pytest.mark.parametrize(
+    ("live", "seen", "asked"),
+    [
+        pytest.param(job(), (), 0, id="a Job that runs is not final"),
+        pytest.param(COMPLETE, (), 1, id="an ended Job without a pod"),
+        pytest.param(COMPLETE, (pod(running={"startedAt": ""}),), 1, id="or with one that seems to run"),
+        pytest.param(COMPLETE, (pod(terminated={"message": "{}"}, uid="another"),), 1, id="or with another's"),
+        pytest.param(COMPLETE, (pod(terminated={"message": "{}"}),), 0, id="but not with its last words"),
+        pytest.param(COMPLETE | FAILED_BEFORE, (pod(terminated={"exitCode": 1}),), 1, id="all of its pods' words"),
+    ],
+)
+async def test_an_ended_job_is_never_judged_by_a_watch_that_is_behind(live: Any, seen: Any, asked: int) -> None:
+    cluster = Behind()
+    cluster.seen = seen
+    pods = await pods_of(cluster, live)
+    assert cluster.asked == asked
+    assert isinstance(observe_job(live, pods), Running if live == job() else Finished)
+
+
+async def test_no_job_has_no_pods() -> None:
+    assert await pods_of(Behind(), None) == ()
 
 
 def test_a_failure_keeps_the_state_of_the_data() -> None:

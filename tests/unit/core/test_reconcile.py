@@ -49,6 +49,9 @@ class Memory:
         found = (obj for (known, _), obj in self.objects.items() if known == kind)
         return tuple(obj for obj in found if obj["metadata"].get("labels", {}).get(key) == value)
 
+    async def list_fresh(self, api_version: str, kind: str, namespace: str, *, labels: str) -> tuple[Object, ...]:
+        raise NotImplementedError(api_version, kind, namespace, labels)
+
     async def find_run(self, tracking_uri: str, uid: str) -> RunView | None:
         raise NotImplementedError(tracking_uri, uid)
 

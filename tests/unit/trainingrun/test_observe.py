@@ -12,6 +12,9 @@ from churn_operator.core.objects import MODEL_LABEL, Key, child_metadata
 from churn_operator.trainingrun.observe import RUN_LABEL, TrainingRunWorld, observe
 
 
+LABELS = {MODEL_LABEL: "telco", RUN_LABEL: "telco-1", "batch.kubernetes.io/job-name": "telco-1-train"}
+
+
 class Tagged(MemoryCluster):
     """A cluster whose MLflow has a run with this progress."""
 
@@ -25,7 +28,7 @@ class Tagged(MemoryCluster):
 
     def put(self, kind: str, name: str, spec: dict[str, Any], owner: dict[str, Any], **status: Any) -> dict[str, Any]:
         made = make_object(kind, name, spec) | {"status": status}
-        made["metadata"] |= child_metadata(owner, name, **{MODEL_LABEL: "telco", RUN_LABEL: "telco-1"})
+        made["metadata"] |= child_metadata(owner, name, **LABELS)
         self.objects[kind, name] = made
         return made
 
