@@ -1,7 +1,6 @@
 """Neighbours that fail in each way there is, in the middle of a life: nothing is lost, and nothing is done twice.
 
-The gateway is not there yet, and the API server's own failing is not tested here. The object store is the Jobs'
-neighbour: see test_jobs_neighbours.py.
+The gateway is not there yet. The object store is the Jobs' neighbour: see test_jobs_neighbours.py.
 """
 
 import asyncio
@@ -11,7 +10,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
@@ -28,6 +27,7 @@ from support.proxy import Fault, Proxy
 
 from churn_operator.core.objects import Object
 
+API_BOUND = {"CHURN_API_TIMEOUT_SECONDS": "1"}
 TRACKING_BOUND = {"CHURN_TRACKING_TIMEOUT_SECONDS": "1"}
 SLOWNESS = 3.0
 """Seconds, of a neighbour that is slow: three times what is waited for."""
@@ -73,6 +73,18 @@ async def each_fault(live: Callable[[Fault], Awaitable[str]]) -> dict[str, str]:
     """A life for each fault, all at once; what went wrong in which."""
     found = await asyncio.gather(*(live(fault) for fault in Fault))
     return {fault: wrong for fault, wrong in zip(Fault, found, strict=True) if wrong}
+
+
+async def test_an_api_server_that_fails_is_waited_for(
+    control_plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, tmp_path: Path, whole: Outcome
+) -> None:
+    async def live(fault: Fault) -> str:
+        async with a_life(control_plane, mlflow, zygote, f"api-{fault.name.lower()}", tmp_path, **API_BOUND) as life:
+            await fail(life, life.api_proxy, fault)
+            asked = await outlast(life, life.api_proxy)
+            return calm(asked, 10 * AWAY_SECONDS) or await rest(life, whole)
+
+    assert not await each_fault(live)
 
 
 async def test_an_mlflow_that_fails_is_named_and_left_alone_until_it_is_back(
@@ -127,13 +139,13 @@ async def fail(life: Life, proxy: Proxy, fault: Fault) -> None:
     proxy.fail(fault)
 
 
-async def outlast(life: Life, proxy: Proxy) -> list[float]:
-    """The cluster goes on without the neighbour for a while, and then it is back; when it was asked meanwhile."""
+async def outlast(life: Life, proxy: Proxy) -> list[str]:
+    """The cluster goes on without the neighbour for a while, and then it is back; what it was asked for meanwhile."""
     until = time.monotonic() + AWAY_SECONDS
     while time.monotonic() < until:
         await life.pause()
     proxy.heal()
-    return [when for when, _, _ in proxy.asked]
+    return [method for _, method, _ in proxy.asked]
 
 
 async def rest(life: Life, whole: Outcome) -> str:
@@ -153,9 +165,17 @@ def told(first: Object, last: Object, who: str) -> str:
     return "" if is_since and stays and who in what else f"{first} then {last}"
 
 
-def calm(asked: list[float], most: float) -> str:
-    """What is wrong with how often a neighbour was asked that was away."""
-    return "" if 1 <= len(asked) <= most else f"asked {len(asked)} times in {AWAY_SECONDS} s"
+def calm(asked: Sequence[str], most: float) -> str:
+    """What is wrong with how often a neighbour was asked that was away.
+
+    Watches are Kopf's, which opens one anew at once where it broke off in the middle.
+    """
+    own = [method for method in asked if method != "WATCH"]
+    return (
+        ""
+        if asked and len(own) <= most
+        else f"asked {len(own)} times in {AWAY_SECONDS} s, beside {len(asked) - len(own)} watches"
+    )
 
 
 async def condition(life: Life, name: str) -> Object:

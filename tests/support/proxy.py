@@ -94,7 +94,7 @@ class Proxy:
     slowness: float = 30.0
     retry_after: float = 1.0
     asked: list[tuple[float, str, str]] = field(default_factory=list)
-    """Time, method and path of each request that the fault befell."""
+    """Time, method and path of each request that the fault befell; a watch is a method of its own."""
 
     def __post_init__(self) -> None:
         self._serving: set[asyncio.Task[Any]] = set()
@@ -150,7 +150,8 @@ class Proxy:
         body = await request.read()
         is_write = request.method not in READ and not request.path.endswith(READ_BY_POST)
         if self.fault is not None and self.ails(request.method, request.path):
-            self.asked.append((time.monotonic(), request.method, request.path))
+            what = "WATCH" if "watch" in request.query else request.method
+            self.asked.append((time.monotonic(), what, request.path))
             answer = await self._fail(self.fault, request, body, is_write=is_write)
             if answer is not None:
                 return answer
@@ -174,6 +175,8 @@ class Proxy:
                 return web.Response(status=429, text="later", headers={"Retry-After": f"{self.retry_after:g}"})
             case Fault.GARBAGE:
                 return web.Response(text=GARBAGE, content_type="text/html")
+            case Fault.HALF if "watch" in request.query:
+                return None  # as soon as it has something to say, it says half of it
             case Fault.HALF:
                 whole = await (self._write(request, body) if is_write else self._whole(request, body))
                 return await _half(request, whole)

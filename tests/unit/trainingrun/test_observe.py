@@ -11,7 +11,6 @@ from churn_operator.core.kind import RunView
 from churn_operator.core.objects import MODEL_LABEL, Key, child_metadata
 from churn_operator.trainingrun.observe import RUN_LABEL, TrainingRunWorld, observe
 
-
 LABELS = {MODEL_LABEL: "telco", RUN_LABEL: "telco-1", "batch.kubernetes.io/job-name": "telco-1-train"}
 
 
