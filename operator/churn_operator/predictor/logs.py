@@ -45,10 +45,10 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def is_no_refusal(record: logging.LogRecord) -> bool:
-    """The SDK writes a traceback, and with it what the client sent, for each request that it refuses."""
+def is_untold(record: logging.LogRecord) -> bool:
+    """Our own line tells of each request: for one refused the SDK would write what the client sent, too."""
     error = record.exc_info[1] if record.exc_info else None
-    return type(error).__name__ not in {"InvalidInput", "ModelNotFound"}
+    return type(error).__name__ not in {"InvalidInput", "ModelNotFound", "CancelledError"}
 
 
 def configure(level: str, **always: str) -> None:
@@ -63,20 +63,19 @@ def configure(level: str, **always: str) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"json": {"()": JsonLines, "always": always}},
-            "filters": {"refusals": {"()": lambda: is_no_refusal}},
+            "filters": {"untold": {"()": lambda: is_untold}},
             "handlers": {
-                "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"},
-                "sdk": {
+                "stdout": {
                     "class": "logging.StreamHandler",
                     "stream": "ext://sys.stdout",
                     "formatter": "json",
-                    "filters": ["refusals"],
+                    "filters": ["untold"],
                 },
             },
             "root": {"level": "WARNING", "handlers": ["stdout"]},
             "loggers": {
                 "churn": {"level": level.upper()},
-                "kserve": {"level": "WARNING", "handlers": ["sdk"], "propagate": False},
+                "kserve": {"level": "WARNING", "handlers": [], "propagate": True},
                 "uvicorn.access": {"level": "WARNING", "handlers": [], "propagate": False},
             },
         }
