@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -45,7 +45,7 @@ from churn_operator.core.store import Store
 from churn_operator.core.tally import RETRAINING, RUN, Tally
 from churn_operator.core.tracking import Tracking
 from churn_operator.driftmonitor import DriftMonitorKind
-from churn_operator.handlers import WATCHED, kopf_settings, registry
+from churn_operator.handlers import WATCHED, kopf_settings, registry, waking
 from churn_operator.health import Health, served
 from churn_operator.settings import Settings
 from churn_operator.trainingrun import TrainingRunKind
@@ -132,11 +132,10 @@ async def _lead(health: Health, lease: Lease | None, watches: "Watches") -> None
     LEADER.set(1)
     QUEUE_DEPTH.set_function(lambda: len(queue))
     stopped = asyncio.create_task(watches.stop.wait(), name="signal")
-    worker = asyncio.create_task(queue.run(), name="queue")
+    worker = asyncio.create_task(watches.work(queue), name="queue")
     keeper = asyncio.create_task(lease.keep() if lease is not None else asyncio.Event().wait(), name="lease")
     filler = asyncio.create_task(watches.keep_filled(), name="store")
-    await asyncio.sleep(0)  # Kopf ends by waiting for every task that is younger than itself
-    watcher = asyncio.create_task(watches.run(queue), name="kopf")
+    watcher = asyncio.create_task(watches.run(), name="kopf")
     done, _ = await asyncio.wait({stopped, worker, keeper, filler, watcher}, return_when=asyncio.FIRST_COMPLETED)
     await _end(stopped, worker, keeper, filler)
     LEADER.set(0)
@@ -156,11 +155,20 @@ class Watches:
     store: Store
     health: Health
     stop: asyncio.Event
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, queue: Queue) -> None:
+    async def work(self, queue: Queue) -> None:
+        """Work what is there, and then what is news."""
+        self.store.news = waking(queue.add)
         await self._fill()
+        self.filled.set()
+        await queue.run()
+
+    async def run(self) -> None:
+        """Watch, when the queue's tasks are there: Kopf ends by waiting for every task that is younger than itself."""
+        await self.filled.wait()
         await kopf.operator(
-            registry=registry(self.store, self._tally(), queue.add, self._started),
+            registry=registry(self.store, self._tally(), self._started),
             settings=kopf_settings(everywhere=not self.settings.namespaces),
             clusterwide=not self.settings.namespaces,
             namespaces=self.settings.namespaces,

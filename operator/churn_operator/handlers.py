@@ -1,4 +1,4 @@
-"""Which event wakes whom. Kopf watches; a handler here only puts keys on the queue."""
+"""Which news wakes whom. Kopf watches; a handler here only tells the store, whose news put keys on the queue."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import kopf
 from churn_operator.api.base import GROUP, VERSION
 from churn_operator.core.client import PAGE
 from churn_operator.core.objects import MANAGED_BY, MANAGER, MODEL_LABEL, Key, Object, name_of
-from churn_operator.core.store import Store
+from churn_operator.core.store import News, Store
 from churn_operator.core.tally import Tally
 
 OURS = ("churnmodels", "trainingruns", "driftmonitors")
@@ -37,7 +37,7 @@ IDLE_SECONDS = 0.1
 
 @dataclass
 class Index:
-    """Who waits for whom, as far as events told. It is lost with the process and rebuilt by the first listing."""
+    """Who waits for whom, as far as news told. It is lost with the process and rebuilt by the first listing."""
 
     referrers: dict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))
     """By ChurnModel: its DriftMonitors and unfinished TrainingRuns."""
@@ -45,7 +45,7 @@ class Index:
     """By a Job's namespace and name: whose it is."""
 
     def wakes(self, obj: Object, *, gone: bool) -> Iterator[Key]:
-        """The keys that an event on an object concerns."""
+        """The keys that news of an object concerns."""
         namespace, name, kind = obj["metadata"]["namespace"], name_of(obj), obj["kind"]
         key = Key(kind, namespace, name)
         if kind == "ChurnModel":
@@ -108,25 +108,29 @@ def _controller(obj: Object) -> Key | None:
     return Key(ref["kind"], obj["metadata"]["namespace"], ref["name"])
 
 
-def registry(
-    store: Store, tally: Tally, wake: Callable[[Key, bool], None], started: Callable[[], None] = lambda: None
-) -> kopf.OperatorRegistry:
+def waking(wake: Callable[[Key, bool], None]) -> News:
+    """Wakes whom news concerns. What was listed, or a model that nobody looked at yet, is backlog: changes go first."""
+    index = Index()
+
+    def news(obj: Object, *, gone: bool, listed: bool) -> None:
+        for key in index.wakes(obj, gone=gone):
+            wake(key, listed or _is_new(obj))
+
+    return news
+
+
+def registry(store: Store, tally: Tally, started: Callable[[], None] = lambda: None) -> kopf.OperatorRegistry:
     """Watches of the three kinds and of their children.
 
-    `on.event` alone: every other handler of Kopf's would write annotations or finalizers. What is listed at the start,
-    and a model that nobody looked at yet, is backlog: what changes goes before it. `started` is called at each
+    `on.event` alone: every other handler of Kopf's would write annotations or finalizers. `started` is called at each
     login, the first of which comes after Kopf took over the process' signals, so that they can be taken back.
     """
     handlers = kopf.OperatorRegistry()
-    index = Index()
 
     async def on_event(event: Any, **_: Any) -> None:
-        obj, gone = event["object"], event["type"] == "DELETED"
-        store.see(obj, gone=gone)
-        tally.see(obj, gone=gone, listed=event["type"] is None)
-        backlog = event["type"] is None or _is_new(obj)
-        for key in index.wakes(obj, gone=gone):
-            wake(key, backlog)
+        obj, gone, listed = event["object"], event["type"] == "DELETED", event["type"] is None
+        store.see(obj, gone=gone, listed=listed)
+        tally.see(obj, gone=gone, listed=listed)
 
     async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         started()

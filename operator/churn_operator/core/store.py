@@ -5,6 +5,8 @@ managedFields of others. Of two states of an object the one with the higher reso
 is behind never hides what this process wrote. A watch can miss a deletion while it is cut off: everything is listed
 anew from time to time, and what is not there any more is forgotten.
 
+What is news wakes whom it concerns, whoever tells it; the echo of an own write, which the watch shows later, is none.
+
 A read of a state that has passed is no danger: a write names the resourceVersion it was decided on (see core/lease.py),
 and one that is refused has the object read from the API server.
 """
@@ -12,7 +14,7 @@ and one that is refused has the object read from the API server.
 import json
 from collections import defaultdict, deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
 
@@ -42,8 +44,17 @@ class Kept(NamedTuple):
     tags: tuple[tuple[str, str], ...]
 
 
+class News(Protocol):
+    """What is called with each state that was not known."""
+
+    def __call__(self, obj: Object, *, gone: bool, listed: bool) -> None:
+        """`listed`: a listing showed it, and it may have been like this for long."""
+
+
 class Store:
     """Objects of the kinds that are watched."""
+
+    news: News | None = None
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.filled: set[str] = set()
@@ -68,20 +79,21 @@ class Store:
         found = (_parse(here[name]) for name in sorted(names))
         return tuple(obj for obj in found if wanted.items() <= obj["metadata"].get("labels", {}).items())
 
-    def see(self, obj: Object, *, gone: bool = False) -> None:
+    def see(self, obj: Object, *, gone: bool = False, listed: bool = False) -> None:
         """A watch showed it."""
         owed = self._owed.get(_key(obj))
         if owed is not None and (gone or _version(obj) >= owed[0]):
             del self._owed[_key(obj)]
         if gone:
             self.drop(obj)
-        else:
-            self._keep(obj)
+        elif self._keep(obj):
+            self._tell(obj, listed=listed)
 
-    def learn(self, obj: Object) -> None:
+    def learn(self, obj: Object, *, listed: bool = False) -> None:
         """The API server said it in another way; the watch has to show it, too."""
         if self._keep(obj):
             self._owed[_key(obj)] = (_version(obj), self._clock())
+            self._tell(obj, listed=listed)
 
     def drop(self, obj: Object) -> None:
         """It is not there any more."""
@@ -89,18 +101,21 @@ class Store:
         kept = self._objects.get(_place(obj), {}).get(name_of(obj))
         if kept is not None and kept.uid == uid_of(obj):
             self._remove(*_key(obj))
+            self._tell(obj, gone=True)
 
     async def fill(self, kind: str, listed: AsyncIterable[tuple[Object, int]]) -> None:
         """Everything there is of a kind, each with the resourceVersion of what was listed."""
         there: set[tuple[str, str, str]] = set()
         oldest: int | None = None
         async for obj, version in listed:
-            self.learn(obj)
+            self.learn(obj, listed=True)
             there.add(_key(obj))
             oldest = version if oldest is None else min(oldest, version)
         for key in list(self._keys(kind)):
             if key not in there and (oldest is None or self._objects[key[:2]][key[2]].version <= oldest):
+                gone = _parse(self._objects[key[:2]][key[2]])
                 self._remove(*key)
+                self._tell(gone, gone=True, listed=True)
         self.filled.add(kind)
 
     def count(self, kind: str) -> int:
@@ -110,6 +125,10 @@ class Store:
         """Seconds for which a watch has not shown what is known in another way."""
         since = min((since for _, since in self._owed.values()), default=None)
         return 0.0 if since is None else self._clock() - since
+
+    def _tell(self, obj: Object, *, gone: bool = False, listed: bool = False) -> None:
+        if self.news is not None:
+            self.news(obj, gone=gone, listed=listed)
 
     def _keys(self, kind: str) -> Iterator[tuple[str, str, str]]:
         for place, objects in self._objects.items():

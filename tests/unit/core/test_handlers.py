@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from churn_operator.core.objects import Key
-from churn_operator.handlers import CHILDREN, Index, kopf_settings
+from churn_operator.handlers import CHILDREN, Index, kopf_settings, waking
 
 MODEL = Key("ChurnModel", "team", "telco")
 RUN = Key("TrainingRun", "team", "telco-1")
@@ -73,6 +73,23 @@ def test_a_job_that_is_gone_is_forgotten() -> None:
     list(index.wakes(JOB_OBJECT, gone=False))
     list(index.wakes(JOB_OBJECT, gone=True))
     assert list(index.wakes(POD_OBJECT, gone=False)) == []
+
+
+SEEN_OBJECT = MODEL_OBJECT | {"status": {"observedGeneration": 1}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "listed", "backlog"),
+    [
+        pytest.param(SEEN_OBJECT, False, False, id="a change goes first"),
+        pytest.param(SEEN_OBJECT, True, True, id="what was listed waits for it"),
+        pytest.param(MODEL_OBJECT, False, True, id="so does a model that nobody looked at yet"),
+    ],
+)
+def test_a_thousand_that_are_new_keep_no_change_waiting(obj: Any, *, listed: bool, backlog: bool) -> None:
+    woken: list[tuple[Key, bool]] = []
+    waking(lambda key, backlog: woken.append((key, backlog)))(obj, gone=False, listed=listed)
+    assert woken == [(MODEL, backlog)]
 
 
 def test_kopf_is_told_to_watch_only_our_children_and_to_write_nothing() -> None:
