@@ -7,7 +7,7 @@ from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.reasons import Reason
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, server_name
-from churn_operator.churnmodel.policies import Wish, held, number, probed, tried, wished
+from churn_operator.churnmodel.policies import Wish, held, is_served, number, probed, tried, wished
 from churn_operator.core import clock
 from churn_operator.core.job import Absent
 from churn_operator.core.objects import Violation, identity
@@ -79,7 +79,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Content:
-    """No retraining is wanted."""
+    """No retraining is wanted beyond what is under way."""
 
 
 Retraining = Open | Held | Content
@@ -212,7 +212,7 @@ def _guard_ends(world: ChurnModelWorld, version: ServedVersion) -> datetime:
 
 def decide_retraining(world: ChurnModelWorld, now: datetime) -> Retraining:
     wish = wished(world)
-    if wish is None:
+    if wish is None or is_served(world, wish):
         return Content()
     violation = held(world, wish, now)
     return Open(next_number(world), wish, probed(world)) if violation is None else Held(wish, violation)

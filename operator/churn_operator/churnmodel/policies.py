@@ -180,6 +180,15 @@ def wished(world: ChurnModelWorld) -> Wish | None:
     return next((wish for policy in RETRAIN if (wish := policy(world))), None)
 
 
+def is_served(world: ChurnModelWorld, wish: Wish) -> bool:
+    """What is under way, or on its way to traffic, was opened for the same cause and by the present specification."""
+    version = unserved(world)
+    run = next((r for r in world.runs if not r.is_final or (version is not None and r.status.version == version)), None)
+    if run is None or run.spec.trigger is not wish.trigger:
+        return False
+    return run.status.resolved is None or run.status.resolved.spec_digest == world.digest
+
+
 def held(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:
     """The first thing that stands in its way."""
     return next((violation for policy in HOLD if (violation := policy(world, wish, now))), None)

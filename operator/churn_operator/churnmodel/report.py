@@ -30,7 +30,7 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
     ready = _ready(world, decision, problem, now)
     judgements = (
         ready,
-        _trained(world, decision),
+        _trained(world, decision, problem),
         _rollout_healthy(decision, problem),
         _within_drift_limits(world, decision),
     )
@@ -41,12 +41,18 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
         conditions=conditions(world.status.conditions, judgements, generation, now),
         versions=decision.rollout.versions,
         traffic=traffic,
-        last_run=max([world.status.last_run, *(run.number for run in world.runs)]),
+        last_run=_last_run(world, decision, problem),
         data=_data(world, now),
         retraining=_retraining(decision),
         summary=_summary(world, decision, traffic),
         links=_links(world, decision.rollout.champion),
     )
+
+
+def _last_run(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> int:
+    """Of the run that was just opened, too: what the next look will say, so that it has nothing to write."""
+    opened = decision.retraining.number if isinstance(decision.retraining, Open) and problem is None else 0
+    return max([opened, world.status.last_run, *(run.number for run in world.runs)])
 
 
 def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime) -> Judgement:
@@ -121,11 +127,12 @@ def _not_ready(reason: str, message: str) -> Judgement:
     return Judgement("Ready", holds=False, reason=reason, message=message)
 
 
-def _trained(world: ChurnModelWorld, decision: Decision) -> Judgement:
+def _trained(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:
     """What the last run came to."""
     if isinstance(decision.retraining, Open):
         opened = decision.retraining
-        message = f"TrainingRun {world.name}-{opened.number} ({opened.wish.trigger}): {opened.wish.reason}"
+        verdict = _under_way(opened.wish.reason) if problem is None else f"is to be opened: {opened.wish.reason}"
+        message = f"TrainingRun {world.name}-{opened.number} ({opened.wish.trigger}) {verdict}"
         return Judgement("Trained", None, Reason.TrainingInProgress, message)
     if not world.runs:
         hold = decision.retraining
@@ -154,7 +161,11 @@ def _verdict(run: RunSeen) -> tuple[bool | None, Reason, str]:
         case RunPhase.Failed:
             return False, Reason.RunFailed, f"failed: {said.get('Succeeded', '')}"
         case _:
-            return None, Reason.TrainingInProgress, "is under way."
+            return None, Reason.TrainingInProgress, _under_way(run.spec.reason)
+
+
+def _under_way(reason: str) -> str:
+    return f"is under way: {reason}" if reason else "is under way."
 
 
 def _rollout_healthy(decision: Decision, problem: Violation | None) -> Judgement:

@@ -58,7 +58,20 @@ def failed(reason: str, revision: str | None = None, **status: Any) -> Any:
             model_world(tracking_problem="timeout"), "Held Initial TrackingUnavailable", id="nor one without MLflow"
         ),
         pytest.param(
-            model_world(runs=(make_run(1, RunPhase.Running),)), "Held Initial RunInFlight", id="one run at a time"
+            model_world(runs=(make_run(1, RunPhase.Running),)), "Content", id="the run under way is what was wanted"
+        ),
+        pytest.param(
+            model_world(runs=(make_run(1, RunPhase.Pending, resolved=None),)), "Content", id="also while it waits"
+        ),
+        pytest.param(
+            model_world(runs=(make_run(1, RunPhase.Running, resolved=make_resolved(1, OTHER)),)),
+            "Held Initial RunInFlight",
+            id="but not one by another specification: one run at a time",
+        ),
+        pytest.param(
+            model_world(runs=(make_run(1, RunPhase.Running, Trigger.Manual),)),
+            "Held Initial RunInFlight",
+            id="nor one that was opened for something else",
         ),
         pytest.param(
             model_world(runs=(make_run(1, RunPhase.Accepted),)), "Content", id="an accepted run ends the first wish"
@@ -202,6 +215,20 @@ DRIFTING: dict[str, Any] = {"monitors": (make_monitor(),)}
             },
             "Held Drift RunInFlight",
             id="however long that takes to start",
+        ),
+        pytest.param(
+            DRIFTING | {"runs": (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Running, Trigger.Drift))},
+            "Content",
+            id="a run for this drift is under way",
+        ),
+        pytest.param(
+            DRIFTING
+            | {
+                "status": {"versions": [make_version(2, VersionState.RollingOut), make_version(1)]},
+                "runs": (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted, Trigger.Drift)),
+            },
+            "Content",
+            id="or its version is being rolled out",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """What a ChurnModel's status says."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -124,6 +125,26 @@ def test_ready_means_that_the_champion_answers(world: Any, problem: Violation | 
 )
 def test_trained_tells_what_the_last_run_came_to(world: Any, expected: str) -> None:
     assert said(world, "Trained") == expected
+
+
+def test_the_look_after_a_run_was_opened_has_nothing_new_to_say() -> None:
+    """Each status write wakes others and is one more line of history."""
+    reason = "No version has been accepted yet."
+    opened = status_of(model_world())
+    run = make_run(1, RunPhase.Pending)
+    run = replace(run, spec=run.spec.model_copy(update={"reason": reason}))
+    assert opened == status_of(model_world(status=opened.to_dict(), runs=(run,)))
+    trained = opened.condition("Trained")
+    assert trained is not None
+    assert trained.message == f"TrainingRun telco-1 (Initial) is under way: {reason}"
+
+
+def test_a_run_that_could_not_be_opened_is_not_under_way_and_uses_up_no_number() -> None:
+    status = status_of(model_world(), REFUSED)
+    trained = status.condition("Trained")
+    assert trained is not None
+    assert trained.message.startswith("TrainingRun telco-1 (Initial) is to be opened: ")
+    assert status.last_run == 0
 
 
 def test_a_retraining_that_waits_is_told_with_its_reason() -> None:
