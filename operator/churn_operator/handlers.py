@@ -109,12 +109,12 @@ def _controller(obj: Object) -> Key | None:
 
 
 def waking(wake: Callable[[Key, bool], None]) -> News:
-    """Wakes whom news concerns. What was listed, or a model that nobody looked at yet, is backlog: changes go first."""
+    """Wakes whom news concerns. What was there before, or a model that nobody looked at yet, waits for what changes."""
     index = Index()
 
-    def news(obj: Object, *, gone: bool, listed: bool) -> None:
+    def news(obj: Object, *, gone: bool, first: bool) -> None:
         for key in index.wakes(obj, gone=gone):
-            wake(key, listed or _is_new(obj))
+            wake(key, first or _is_new(obj))
 
     return news
 
@@ -128,9 +128,9 @@ def registry(store: Store, tally: Tally, started: Callable[[], None] = lambda: N
     handlers = kopf.OperatorRegistry()
 
     async def on_event(event: Any, **_: Any) -> None:
-        obj, gone, listed = event["object"], event["type"] == "DELETED", event["type"] is None
-        store.see(obj, gone=gone, listed=listed)
-        tally.see(obj, gone=gone, listed=listed)
+        obj, gone = event["object"], event["type"] == "DELETED"
+        store.see(obj, gone=gone)
+        tally.see(obj, gone=gone, listed=event["type"] is None)
 
     async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         started()

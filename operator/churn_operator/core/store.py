@@ -12,7 +12,7 @@ and one that is refused has the object read from the API server.
 """
 
 import json
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -47,8 +47,8 @@ class Kept(NamedTuple):
 class News(Protocol):
     """What is called with each state that was not known."""
 
-    def __call__(self, obj: Object, *, gone: bool, listed: bool) -> None:
-        """`listed`: a listing showed it, and it may have been like this for long."""
+    def __call__(self, obj: Object, *, gone: bool, first: bool) -> None:
+        """`first`: the first listing is not over, and it may have been like this for long."""
 
 
 class Store:
@@ -63,7 +63,7 @@ class Store:
         self._objects: dict[Place, dict[str, Kept]] = defaultdict(dict)
         self._tagged: dict[tuple[str, str, str, str], set[str]] = defaultdict(set)
         self._owed: dict[tuple[str, str, str], tuple[int, float]] = {}
-        self._graves: deque[str] = deque(maxlen=GRAVES)
+        self._graves: dict[str, None] = {}
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         kept = self._objects.get((kind, namespace), {}).get(name)
@@ -79,7 +79,7 @@ class Store:
         found = (_parse(here[name]) for name in sorted(names))
         return tuple(obj for obj in found if wanted.items() <= obj["metadata"].get("labels", {}).items())
 
-    def see(self, obj: Object, *, gone: bool = False, listed: bool = False) -> None:
+    def see(self, obj: Object, *, gone: bool = False) -> None:
         """A watch showed it."""
         owed = self._owed.get(_key(obj))
         if owed is not None and (gone or _version(obj) >= owed[0]):
@@ -87,17 +87,19 @@ class Store:
         if gone:
             self.drop(obj)
         elif self._keep(obj):
-            self._tell(obj, listed=listed)
+            self._tell(obj)
 
-    def learn(self, obj: Object, *, listed: bool = False) -> None:
+    def learn(self, obj: Object) -> None:
         """The API server said it in another way; the watch has to show it, too."""
         if self._keep(obj):
             self._owed[_key(obj)] = (_version(obj), self._clock())
-            self._tell(obj, listed=listed)
+            self._tell(obj)
 
     def drop(self, obj: Object) -> None:
         """It is not there any more."""
-        self._graves.append(uid_of(obj))
+        self._graves[uid_of(obj)] = None
+        if len(self._graves) > GRAVES:
+            del self._graves[next(iter(self._graves))]
         kept = self._objects.get(_place(obj), {}).get(name_of(obj))
         if kept is not None and kept.uid == uid_of(obj):
             self._remove(*_key(obj))
@@ -108,14 +110,14 @@ class Store:
         there: set[tuple[str, str, str]] = set()
         oldest: int | None = None
         async for obj, version in listed:
-            self.learn(obj, listed=True)
+            self.learn(obj)
             there.add(_key(obj))
             oldest = version if oldest is None else min(oldest, version)
         for key in list(self._keys(kind)):
             if key not in there and (oldest is None or self._objects[key[:2]][key[2]].version <= oldest):
                 gone = _parse(self._objects[key[:2]][key[2]])
                 self._remove(*key)
-                self._tell(gone, gone=True, listed=True)
+                self._tell(gone, gone=True)
         self.filled.add(kind)
 
     def count(self, kind: str) -> int:
@@ -126,9 +128,9 @@ class Store:
         since = min((since for _, since in self._owed.values()), default=None)
         return 0.0 if since is None else self._clock() - since
 
-    def _tell(self, obj: Object, *, gone: bool = False, listed: bool = False) -> None:
+    def _tell(self, obj: Object, *, gone: bool = False) -> None:
         if self.news is not None:
-            self.news(obj, gone=gone, listed=listed)
+            self.news(obj, gone=gone, first=obj["kind"] not in self.filled)
 
     def _keys(self, kind: str) -> Iterator[tuple[str, str, str]]:
         for place, objects in self._objects.items():

@@ -79,16 +79,16 @@ SEEN_OBJECT = MODEL_OBJECT | {"status": {"observedGeneration": 1}}
 
 
 @pytest.mark.parametrize(
-    ("obj", "listed", "backlog"),
+    ("obj", "first", "backlog"),
     [
         pytest.param(SEEN_OBJECT, False, False, id="a change goes first"),
-        pytest.param(SEEN_OBJECT, True, True, id="what was listed waits for it"),
+        pytest.param(SEEN_OBJECT, True, True, id="what was there before waits for it"),
         pytest.param(MODEL_OBJECT, False, True, id="so does a model that nobody looked at yet"),
     ],
 )
-def test_a_thousand_that_are_new_keep_no_change_waiting(obj: Any, *, listed: bool, backlog: bool) -> None:
+def test_a_thousand_that_are_new_keep_no_change_waiting(obj: Any, *, first: bool, backlog: bool) -> None:
     woken: list[tuple[Key, bool]] = []
-    waking(lambda key, backlog: woken.append((key, backlog)))(obj, gone=False, listed=listed)
+    waking(lambda key, backlog: woken.append((key, backlog)))(obj, gone=False, first=first)
     assert woken == [(MODEL, backlog)]
 
 

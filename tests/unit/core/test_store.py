@@ -121,18 +121,18 @@ def test_a_watch_that_does_not_show_what_was_written_lags() -> None:
 async def test_each_state_is_news_once_whoever_tells_it_first() -> None:
     told: list[tuple[str, int, str]] = []
 
-    def news(obj: Object, *, gone: bool, listed: bool) -> None:
-        how = "gone" if gone else "listed" if listed else "changed"
+    def news(obj: Object, *, gone: bool, first: bool) -> None:
+        how = "gone" if gone else "there" if first else "changed"
         told.append((obj["metadata"]["name"], int(obj["metadata"]["resourceVersion"]), how))
 
     store = Store(lambda: 0.0)
     store.news = news
-    store.see(make("a", 1), listed=True)
-    store.learn(make("a", 2))
+    await store.fill("Job", listing(make("a", 1), version=1))
     store.see(make("a", 1))
+    store.learn(make("a", 2))
     store.see(make("a", 2))
     await store.fill("Job", listing(make("a", 2), make("b", 3), version=3))
     store.drop(make("a", 2))
     store.see(make("a", 4), gone=True)
     await store.fill("Job", listing(version=5))
-    assert told == [("a", 1, "listed"), ("a", 2, "changed"), ("b", 3, "listed"), ("a", 2, "gone"), ("b", 3, "gone")]
+    assert told == [("a", 1, "there"), ("a", 2, "changed"), ("b", 3, "changed"), ("a", 2, "gone"), ("b", 3, "gone")]
