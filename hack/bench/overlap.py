@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from hack.bench.mlflow_stub import MlflowStub
 from hack.bench.scale import api_server
-from support.mlflow_stub import MlflowStub
 from support.overlap import LEASE_SECONDS, pair, verdict
 
 

@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hack.bench.mlflow_stub import MlflowStub
 from support.control_plane import ROOT, ControlPlane
-from support.mlflow_stub import MlflowStub
 from support.operator_process import Operator, until
 
 API = "/apis/churnops.dev/v1alpha1"

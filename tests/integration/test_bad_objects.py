@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.control_plane import ControlPlane
 from support.keeper import API_VERSION, Keeper, Look, service
-from support.mlflow_stub import MlflowStub
+from support.mlflow_server import MlflowServer
 from support.operator_process import Operator, until
 
 from churn_operator.core.client import ApiClient
@@ -42,16 +42,13 @@ def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def operator(kubeconfig: Path, tmp_path: Path, namespace: str) -> Iterator[Operator]:
+def operator(kubeconfig: Path, mlflow: MlflowServer, tmp_path: Path, namespace: str) -> Iterator[Operator]:
     """Not started yet, and in this namespace only."""
-    tracking = MlflowStub()
-    tracking.start()
-    process = Operator(kubeconfig, tmp_path, tracking_uri=tracking.uri, watch_namespaces=namespace)
+    process = Operator(kubeconfig, tmp_path, tracking_uri=mlflow.uri, watch_namespaces=namespace)
     try:
         yield process
     finally:
         process.stop()
-        tracking.stop()
 
 
 def complaints(process: Operator) -> list[str]:

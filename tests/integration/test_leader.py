@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.control_plane import ControlPlane
-from support.mlflow_stub import MlflowStub
+from support.mlflow_server import MlflowServer
 from support.operator_process import until
 from support.overlap import LEASE_SECONDS, MODELS, Pair, pair, verdict
 
@@ -16,14 +16,9 @@ OVERLAPS = 3
 
 
 @pytest.fixture
-def two(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Pair]:
-    tracking = MlflowStub()
-    tracking.start()
-    try:
-        with pair(control_plane, namespace, tmp_path, tracking.uri) as both:
-            yield both
-    finally:
-        tracking.stop()
+def two(control_plane: ControlPlane, mlflow: MlflowServer, namespace: str, tmp_path: Path) -> Iterator[Pair]:
+    with pair(control_plane, namespace, tmp_path, mlflow.uri) as both:
+        yield both
 
 
 def holder(two: Pair) -> str:
