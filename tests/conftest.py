@@ -3,9 +3,11 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
@@ -15,11 +17,15 @@ LEVELS = {"unit": ("unit", "golden"), "integration": ("integration",), "end to e
 COUNTED = Path(__file__).parents[1] / "reports/pyramid.json"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes test, those of integration and end to end stay in one each, in their order."""
-    for item in items:
-        level = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(level))
+class ByLevel(LoadScopeScheduling):  # type: ignore[misc] # it ships no types
+    """Where several processes test, each level stays in one, in its order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return Path(nodeid).parts[1]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByLevel | None:
+    return ByLevel(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -38,7 +38,7 @@ def told_so_far() -> None:
 def run(*command: str) -> str:
     done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
     if done.returncode:
-        pytest.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}", returncode=1)
+        pytest.fail(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}", pytrace=False)
     return done.stdout
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import yaml
 from hack.demo import world
 from hack.demo.kube import Kubectl, Object, condition, wait_until
-from hack.demo.stage import Stage
+from hack.demo.stage import Mlflow, Stage
 
 KNOWN_WITHIN = 30
 
@@ -101,9 +102,12 @@ BAD_JOBS = (
 
 
 @pytest.fixture(scope="module")
-def problems(stage: Stage, telco: pd.DataFrame) -> Stage:
+def problems(stage: Stage, telco: pd.DataFrame, mlflow: Mlflow) -> Stage:
     """All at once: most of them wait for something."""
     stage.publish_file(world.TELCO, "telco.csv")
+    name = {"name": f"{stage.namespace}.taken"}
+    requests.post(f"{mlflow.url}/api/2.0/mlflow/registered-models/create", json=name, timeout=30).raise_for_status()
+    stage.kubectl.apply(churnmodel("taken", stage.uri("telco.csv")))
     for bad in BAD_DATA:
         if bad.table is not None:
             stage.publish_table(bad.table(telco), f"{bad.name}.csv")
@@ -122,14 +126,19 @@ def expect_reason(stage: Stage, run: str, reason: str) -> None:
     )
 
 
-@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name) for bad in BAD_DATA])
-def test_data_that_cannot_be_learned_from_fails_with_its_own_reason(problems: Stage, bad: BadData) -> None:
+def failure_of(stage: Stage, model: str) -> Object:
+    """Why the model's first run failed."""
+
     def ended() -> Object | None:
-        run = first_run(problems, bad.name)
+        run = first_run(stage, model)
         return run if (run or {}).get("status", {}).get("phase") == "Failed" else None
 
-    run = wait_until(f"{bad.name}-1 Failed", ended, seconds=240, diagnose=problems.kubectl.diagnose)
-    failure = condition(run, "Succeeded")
+    return condition(wait_until(f"{model}-1 Failed", ended, seconds=240, diagnose=stage.kubectl.diagnose), "Succeeded")
+
+
+@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name) for bad in BAD_DATA])
+def test_data_that_cannot_be_learned_from_fails_with_its_own_reason(problems: Stage, bad: BadData) -> None:
+    failure = failure_of(problems, bad.name)
     assert failure["reason"] == bad.reason, failure
     for name in bad.names:
         assert name in failure["message"].replace(",", "").replace("\u202f", "")
@@ -142,6 +151,14 @@ def test_what_kubernetes_does_to_a_job_is_the_runs_reason_within_30_s(problems: 
     known = lambda: bad.known(problems.kubectl, run)  # noqa: E731 - reads better than a function around a function
     wait_until(f"Kubernetes knows about {run}", known, seconds=240, diagnose=problems.kubectl.diagnose)
     expect_reason(problems, run, bad.reason)
+
+
+def test_a_registered_model_of_that_name_that_is_anothers_is_left_alone(problems: Stage, mlflow: Mlflow) -> None:
+    name = f"{problems.namespace}.taken"
+    failure = failure_of(problems, "taken")
+    assert failure["reason"] == "RegistryNameTaken"
+    assert name in failure["message"]
+    assert mlflow.versions(name) == []
 
 
 def waits_for_image(kubectl: Kubectl, run: str) -> bool:
