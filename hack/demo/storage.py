@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
-from hack.demo.kube import kubectl_json
+from botocore.exceptions import BotoCoreError, ClientError
+from hack.demo.kube import kubectl_json, wait_until
 
 NAMESPACE = "churn-neighbours"
 DATA = "churn"
@@ -38,7 +39,17 @@ class ObjectStore:
         )
 
     def prepare(self) -> None:
-        have = {bucket["Name"] for bucket in self.client.list_buckets()["Buckets"]}
+        """Make the buckets; the store's pod may be ready before the Service's address leads to it."""
+        heard: list[str] = []
+
+        def buckets() -> list[str] | None:
+            try:
+                return ["", *(bucket["Name"] for bucket in self.client.list_buckets()["Buckets"])]
+            except (BotoCoreError, ClientError) as error:
+                heard.append(str(error))
+                return None
+
+        have = wait_until("an answer of the object store", buckets, seconds=60, diagnose=lambda: heard[-1])
         for bucket in BUCKETS:
             if bucket not in have:
                 self.client.create_bucket(Bucket=bucket)
