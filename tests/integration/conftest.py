@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hack.bench.collecting import ObjectStore
 from support.control_plane import ROOT, ControlPlane
 from support.keeper import Look
 from support.mlflow_server import MlflowServer
@@ -46,6 +47,17 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ObjectStore]:
+    """An object store of the test's own."""
+    found = ObjectStore(tmp_path / "store")
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
 
 
 @pytest.fixture

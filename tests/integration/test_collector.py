@@ -40,17 +40,6 @@ ROOT = layout.root(BUCKET)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    """A real one, empty."""
-    found = ObjectStore(tmp_path / "store")
-    try:
-        found.start()
-        yield found
-    finally:
-        found.stop()
-
-
-@pytest.fixture
 def model(store: ObjectStore) -> str:
     """A version's folder in the object store."""
     return store_model(store)
