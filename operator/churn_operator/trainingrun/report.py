@@ -13,7 +13,7 @@ from churn_operator.trainingrun.decide import Accept, Decision, Fail, Reject, Re
 from churn_operator.trainingrun.observe import TrainingRunWorld
 from churn_operator.trainingrun.policies import verdict
 
-LATE_STEPS = frozenset({"evaluate", "convert", "register"})
+LATE_STEPS = frozenset({"evaluate", "convert", "register", "done"})
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ def status_of(problem: Violation | None = None, **fields: Any) -> TrainingRunSta
             {"job": Running(), "progress": Progress(step="evaluate")},
             "Evaluating", None, "Unknown", "Unknown", id="evaluating when it evaluates",
         ),
+        pytest.param(
+            {"job": Running(), "progress": Progress(step="done")},
+            "Evaluating", None, "Unknown", "Unknown", id="and until the verdict falls",
+        ),
         pytest.param({"job": GOOD}, "Accepted", None, "True", "True", id="accepted with every gate passed"),
         pytest.param({"job": BAD}, "Rejected", "GateFailed", "True", "False", id="rejected with the gate's reason"),
         pytest.param(
