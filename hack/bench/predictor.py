@@ -1,6 +1,6 @@
 """What a prediction costs, beside what it would cost otherwise; in one run, taking turns.
 
-    python hack/bench/predictor.py [--url URL --empty-url URL]
+    python hack/bench/predictor.py [--url URL [--unlogged-url URL] --empty-url URL]
 
 1. The model call against the same scikit-learn pipeline on a one-row DataFrame.
 2. A prediction over HTTP at a fixed rate against an empty KServe SDK model at the same rate. Without URLs both are
@@ -44,6 +44,7 @@ from churn_operator.predictor.scorer import load
 ROOT = Path(__file__).parents[2]
 TELCO = ROOT / "samples" / "telco" / "telco.csv"
 TARGET = "churn"
+PREDICTOR, UNLOGGED, EMPTY = "predictor", "predictor, not logged", "empty KServe model"
 START_SECONDS = 60
 TURN = 10
 """Model calls of one kind before it is the next one's turn."""
@@ -76,6 +77,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a predictor for telco, such as http://10.96.0.7/v1/models/telco:predict")
+    parser.add_argument("--unlogged-url", help="the same predictor, past KServe's logger")
     parser.add_argument("--empty-url", help="an empty model; without it only the predictor is measured")
     parser.add_argument("--rate", type=int, default=50, help="requests a second, each")
     parser.add_argument("--seconds", type=int, default=10, help="of one round")
@@ -179,7 +181,8 @@ def is_ready(port: int, model: str) -> bool:
 
 
 def compare_servers(options: argparse.Namespace, body: bytes) -> None:
-    urls = {"predictor": options.url} | ({"empty KServe model": options.empty_url} if options.empty_url else {})
+    given = {PREDICTOR: options.url, UNLOGGED: options.unlogged_url, EMPTY: options.empty_url}
+    urls = {label: url for label, url in given.items() if url}
     connections = {label: connect(url, body) for label, url in urls.items()}
     for call in [call for call in connections.values() for _ in range(50)]:
         call()
@@ -192,10 +195,10 @@ def compare_servers(options: argparse.Namespace, body: bytes) -> None:
             taken[label].append(latencies)
     for label, rounds in taken.items():
         print(f"  {label:<42} {show(np.concatenate(rounds))}")
-    if len(taken) > 1:
-        own, other = (np.concatenate(rounds) for rounds in taken.values())
+    for label in (label for label in taken if EMPTY in taken and label != EMPTY):
+        own, other = (np.concatenate(taken[which]) for which in (label, EMPTY))
         ratios = [float(np.percentile(own, q) / np.percentile(other, q)) for q in (50, 95, 99)]
-        print("  {:<42} p50 {:7.3f}  p95 {:7.3f}  p99 {:7.3f}".format("ratio", *ratios))
+        print("  {:<42} p50 {:7.3f}  p95 {:7.3f}  p99 {:7.3f}".format(f"{label}, ratio", *ratios))
 
 
 def compare_protocols(options: argparse.Namespace, instance: dict[str, Any], grpc_port: int, batched: str) -> None:

@@ -45,6 +45,13 @@ def empty() -> str:
     return yaml.safe_dump_all([deployment, service])
 
 
+def unlogged(stage: Stage) -> str:
+    """A Service that leads past KServe's agent, which logs, to the same predictor."""
+    spec = (stage.kubectl.get("services", "telco") or {})["spec"]
+    made = {"selector": spec["selector"], "ports": [{"port": 80, "targetPort": PORT}]}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "unlogged"}, "spec": made})
+
+
 def ready(stage: Stage) -> Object | None:
     model = stage.kubectl.get("churnmodels", "telco")
     return model if holds(model, "Ready") else None
@@ -60,7 +67,9 @@ def main() -> None:
         stage.kubectl.apply(empty())
         wait_until("ChurnModel telco Ready", lambda: ready(stage), seconds=300, diagnose=stage.kubectl.diagnose)
         stage.kubectl.run("rollout", "status", "deployment/empty", "--timeout=120s")
-        urls = [f"--url={stage.endpoint('telco')}", f"--empty-url={stage.endpoint('empty')}"]
+        stage.kubectl.apply(unlogged(stage))
+        past = stage.endpoint("unlogged").replace("models/unlogged", "models/telco")
+        urls = [f"--url={stage.endpoint('telco')}", f"--unlogged-url={past}", f"--empty-url={stage.endpoint('empty')}"]
         subprocess.run([sys.executable, str(HERE / "predictor.py"), *urls], check=True)
         run = stage.kubectl.get("trainingruns", "telco-1") or {}
     stage.kubectl.run("delete", "namespace", NAMESPACE)
