@@ -2,7 +2,8 @@
 
 python -m hack.bench.overlap [OVERLAPS]
 
-Real processes on a real etcd and kube-apiserver. What may never happen is read from the audit log.
+Real processes on a real etcd and kube-apiserver; MLflow is a stub that knows nothing. What may never happen is read
+from the audit log.
 """
 
 import statistics
