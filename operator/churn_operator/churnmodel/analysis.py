@@ -1,0 +1,247 @@
+"""Whether a version that has a share of the traffic is worse than the one it is to replace.
+
+Each metric is a test that may be looked at as often as one likes (`evidence`), of the counts of the present step alone:
+an operator that is killed has nothing to remember. The chance of a false alarm is divided evenly among metrics and
+stages (Bonferroni).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+
+from churn_operator.api.analysis import (
+    SCORE_BINS,
+    AnalysisSpec,
+    Sample,
+    SloSpec,
+    TestName,
+    TestOutcome,
+    TestResult,
+    Verdict,
+)
+from churn_operator.churnmodel.counts import Counts, Scores
+from churn_operator.churnmodel.evidence import (
+    Prior,
+    Share,
+    band_at_any_size,
+    band_at_size,
+    interval_of_difference,
+    interval_of_rate,
+    ks_distance,
+    log_evidence_above,
+    log_evidence_worse,
+)
+
+MAX_LATE = 0.05
+"""A promise about the 95th percentile is one about the share above it."""
+_ALARMS = 99.0
+"""Evidence is not told beyond this power of ten."""
+_Outcome = TestOutcome
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What was agreed before anything was seen."""
+
+    analysis: AnalysisSpec
+    stages: int
+    """Steps of the rollout, and the guard after them where there is one."""
+
+    @property
+    def alpha(self) -> float:
+        """Chance of a false alarm that one metric has in one stage."""
+        return self.analysis.false_alarm_rate / (len(TestName) * self.stages)
+
+    @property
+    def needed(self) -> float:
+        """Natural logarithm of the e-value that is a failure."""
+        return log(1 / self.alpha)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A metric that is a share of requests."""
+
+    name: TestName
+    of: Callable[[Counts], Share]
+    prior: Prior
+    words: str
+    """What befell the requests that count."""
+
+
+ERROR_RATE = Rate(TestName.ErrorRate, lambda counts: counts.failed, Prior(0.01), "requests failed or were given up")
+LATENCY = Rate(TestName.Latency, lambda counts: counts.late, Prior(0.05), "answers were slower than promised")
+RATES = (ERROR_RATE, LATENCY)
+
+
+def judge(champion: Counts | None, challenger: Counts | None, offline: Scores | None, terms: Terms) -> Verdict:
+    """A step: the challenger beside the champion over the same time.
+
+    `None` stands for counts that could not be read, and for held-out probabilities that no one counted: the first is
+    an error, never a failure; without the second scores are not judged.
+    """
+    if champion is None or challenger is None:
+        return _unreadable("challenger" if challenger is None else "champion")
+    tests = [_beside_champion(rate, champion, challenger, terms) for rate in RATES]
+    return _verdict(*tests, *_scores(challenger, champion, offline, terms), terms=terms)
+
+
+def breach(counts: Counts | None, before: Counts | None, slo: SloSpec, offline: Scores | None, terms: Terms) -> Verdict:
+    """After promotion: the new champion beside what is promised and what the old one showed.
+
+    It fails where it is worse than both. `before` tells nothing where it has fewer requests than are needed to judge.
+    """
+    if counts is None:
+        return _unreadable("champion")
+    known = before if before is not None and before.requests >= terms.analysis.min_requests else None
+    bounds = {TestName.ErrorRate: slo.max_error_rate, TestName.Latency: MAX_LATE}
+    tests = [_beside_promise(rate, counts, known, bounds[rate.name], terms) for rate in RATES]
+    return _verdict(*tests, *_scores(counts, None, offline, terms), terms=terms)
+
+
+def _unreadable(whose: str) -> Verdict:
+    return Verdict(result=_Outcome.Error, message=f"The {whose}'s metrics could not be read.")
+
+
+def _verdict(*tests: TestResult, terms: Terms) -> Verdict:
+    results = {test.result for test in tests}
+    order = (_Outcome.Fail, _Outcome.Inconclusive, _Outcome.Pass)
+    result = next(outcome for outcome in order if outcome in results)
+    requests = tests[0].challenger.size
+    if result is _Outcome.Pass:
+        message = (
+            f"Nothing speaks against the version after {requests:,} requests ({terms.analysis.min_requests:,} needed)."
+        )
+        if len(tests) < len(TestName):
+            message += " Its scores were not judged: there is nothing to compare them with."
+    elif result is _Outcome.Inconclusive and requests < terms.analysis.min_requests:
+        message = f"{requests:,} of the {terms.analysis.min_requests:,} requests have come that are needed to judge."
+    else:
+        message = " ".join(test.message for test in tests if test.result is result)
+    return Verdict(result=result, message=message, tests=tests)
+
+
+def _beside_champion(rate: Rate, champion: Counts, challenger: Counts, terms: Terms) -> TestResult:
+    theirs, own = rate.of(champion), rate.of(challenger)
+    evidence = log_evidence_worse(theirs, own, rate.prior)
+    lower, upper = interval_of_difference(theirs, own, rate.prior, terms.alpha)
+    enough = challenger.requests >= terms.analysis.min_requests and theirs.trials > 0
+    result = _outcome(failed=evidence >= terms.needed, enough=enough)
+    seen = f"{_counted(own, rate.words)}, the champion's {_counted(theirs)}"
+    return TestResult(
+        name=rate.name,
+        result=result,
+        reference=_side(theirs),
+        challenger=_side(own),
+        estimate=_rounded(own.estimate - theirs.estimate),
+        lower=_rounded(lower),
+        upper=_rounded(upper),
+        bound=0,
+        evidence=_power(evidence),
+        needed=_power(terms.needed),
+        message=f"{seen}: {_in_words(result, challenger, terms, f'worse by at least {max(lower, 0):.2%}')}.",
+    )
+
+
+def _beside_promise(rate: Rate, counts: Counts, before: Counts | None, bound: float, terms: Terms) -> TestResult:
+    """An intersection-union test (Berger 1982): worse than the larger of two bounds is worse than each.
+
+    So what the old champion showed counts with all its uncertainty, and neither test's alpha has to be halved.
+    """
+    own = rate.of(counts)
+    evidence = log_evidence_above(own, bound, rate.prior)
+    if before is not None:
+        evidence = min(evidence, log_evidence_worse(rate.of(before), own, rate.prior))
+    lower, upper = interval_of_rate(own, rate.prior, terms.alpha)
+    enough = counts.requests >= terms.analysis.min_requests
+    result = _outcome(failed=evidence >= terms.needed, enough=enough)
+    beside = "" if before is None else f", the former champion's {_counted(rate.of(before))}"
+    seen = f"{_counted(own, rate.words)}, where {bound:.2%} are promised{beside}"
+    return TestResult(
+        name=rate.name,
+        result=result,
+        reference=None if before is None else _side(rate.of(before)),
+        challenger=_side(own),
+        estimate=_rounded(own.estimate) if own.trials else None,
+        lower=_rounded(lower),
+        upper=_rounded(upper),
+        bound=bound,
+        evidence=_power(evidence),
+        needed=_power(terms.needed),
+        message=f"{seen}: {_in_words(result, counts, terms, f'surely at least {lower:.2%}')}.",
+    )
+
+
+def _scores(
+    challenger: Counts, champion: Counts | None, offline: Scores | None, terms: Terms
+) -> tuple[TestResult, ...]:
+    """The distribution of the version's probabilities beside its own on held-out rows, where both are known.
+
+    The rows of one request are often alike: no more of them count as independent than there were answers.
+    """
+    rows, answers, held_out = sum(challenger.scores), challenger.late.trials, sum(offline or ())
+    if offline is None or not held_out or (not rows and answers >= terms.analysis.min_requests):
+        return ()
+    bands = band_at_any_size(min(rows, answers), terms.alpha / 2) + band_at_size(held_out, terms.alpha / 2)
+    distance, bound = ks_distance(offline, challenger.scores), terms.analysis.max_score_distance
+    lower, upper = max(0.0, distance - bands), min(1.0, distance + bands)
+    result = _outcome(failed=lower > bound, enough=challenger.requests >= terms.analysis.min_requests)
+    seen = f"{rows:,} probabilities lie {distance:.2f} from those of {held_out:,} held-out rows"
+    if champion is not None and any(champion.scores) and rows:
+        seen += f" ({ks_distance(champion.scores, challenger.scores):.2f} from the champion's)"
+    found = _in_words(result, challenger, terms, f"surely more than {lower:.2f}, where {bound:g} is allowed")
+    return (
+        TestResult(
+            name=TestName.Scores,
+            result=result,
+            reference=_spread(offline),
+            challenger=_spread(challenger.scores),
+            estimate=_rounded(distance) if rows else None,
+            lower=_rounded(lower),
+            upper=_rounded(upper),
+            bound=bound,
+            message=f"{seen}: {found}.",
+        ),
+    )
+
+
+def _outcome(*, failed: bool, enough: bool) -> TestOutcome:
+    if failed:
+        return _Outcome.Fail
+    return _Outcome.Pass if enough else _Outcome.Inconclusive
+
+
+def _in_words(result: TestOutcome, counts: Counts, terms: Terms, failure: str) -> str:
+    if result is _Outcome.Fail:
+        return failure
+    if result is _Outcome.Pass:
+        return "no evidence against the version"
+    needed = terms.analysis.min_requests
+    if counts.requests < needed:
+        return f"too little to judge before {needed:,} requests ({counts.requests:,} came)"
+    return "nothing to compare with yet"
+
+
+def _counted(share: Share, words: str = "") -> str:
+    percent = (f"({share.estimate:.1%})",) if share.trials else ()
+    return " ".join(word for word in (f"{share.events:,} of {share.trials:,}", words, *percent) if word)
+
+
+def _side(share: Share) -> Sample:
+    return Sample(size=share.trials, events=share.events, estimate=_rounded(share.estimate) if share.trials else None)
+
+
+def _spread(scores: Scores) -> Sample:
+    """With the mean probability, each taken for the middle of its bin."""
+    size, half = sum(scores), SCORE_BINS[0] / 2
+    total = sum(count * (bound - half) for count, bound in zip(scores, SCORE_BINS, strict=True))
+    return Sample(size=size, estimate=_rounded(total / size) if size else None)
+
+
+def _rounded(share: float) -> float:
+    return round(share, 5)
+
+
+def _power(natural: float) -> float:
+    """A natural logarithm as a decimal one, for people."""
+    return round(min(_ALARMS, max(-_ALARMS, natural / log(10))), 2)

@@ -1,0 +1,122 @@
+"""What a version's predictors have counted of clients' requests."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isclose
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from churn_operator.api.analysis import SCORE_BINS
+from churn_operator.churnmodel.evidence import Share
+
+Scores = tuple[int, ...]
+NO_SCORES: Scores = (0,) * len(SCORE_BINS)
+
+_PREFIX = "churn_predictor_"
+_ERRORS = frozenset({"failed", "abandoned"})
+_JUDGED = _ERRORS | {"answered"}
+"""What is refused is the client's fault, under every version."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of one version: since its processes began, or between two looks."""
+
+    requests: int = 0
+    """Answered, failed or abandoned."""
+    errors: int = 0
+    """Failed or abandoned."""
+    slow: int = 0
+    """Answered, later than promised."""
+    scores: Scores = NO_SCORES
+    """Probabilities in each of SCORE_BINS."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Of two processes, or of two stretches of time."""
+        scores = tuple(a + b for a, b in zip(self.scores, other.scores, strict=True))
+        return Counts(self.requests + other.requests, self.errors + other.errors, self.slow + other.slow, scores)
+
+    def __sub__(self, earlier: "Counts") -> "Counts":
+        """What one process counted since. One whose counts are lower than earlier ones began anew at 0."""
+        if any(now < then for now, then in zip(self._all, earlier._all, strict=True)):
+            return self
+        scores = tuple(a - b for a, b in zip(self.scores, earlier.scores, strict=True))
+        return Counts(self.requests - earlier.requests, self.errors - earlier.errors, self.slow - earlier.slow, scores)
+
+    @property
+    def _all(self) -> tuple[int, ...]:
+        return (self.requests, self.errors, self.slow, *self.scores)
+
+    @property
+    def failed(self) -> Share:
+        """Requests that failed or were abandoned."""
+        return Share(min(self.errors, self.requests), self.requests)
+
+    @property
+    def late(self) -> Share:
+        """Answers that came later than promised."""
+        answered = self.requests - self.failed.events
+        return Share(min(self.slow, answered), answered)
+
+
+def parse_counts(text: str, version: str, slo_seconds: float) -> Counts:
+    """One process's counts, from what its /metrics says.
+
+    An answer is slow above the smallest bound of the histogram that is not below the promise.
+
+    Raises:
+        ValueError: it is no text of Prometheus, or knows nothing of this version.
+    """
+    try:
+        families = list(text_string_to_metric_families(text))
+    except Exception as error:  # the parser raises whatever it comes to
+        raise ValueError(f"not the text format of Prometheus: {error!r}") from error
+    samples = [sample for sample in _samples(families) if sample.labels.get("version") == version]
+    if not samples:
+        raise ValueError(f"nothing is told of {version}")
+    requests = [s for s in samples if s.name == f"{_PREFIX}requests_total" and _is_judged(s, _JUDGED)]
+    errors = [s for s in requests if s.labels["outcome"] in _ERRORS]
+    return Counts(_total(requests), _total(errors), _slow(samples, slo_seconds), _scores(samples))
+
+
+def _samples(families: Iterable[Metric]) -> Iterator[Sample]:
+    return (sample for family in families if family.name.startswith(_PREFIX) for sample in family.samples)
+
+
+def _is_judged(sample: Sample, outcomes: frozenset[str]) -> bool:
+    return sample.labels.get("caller") == "client" and sample.labels.get("outcome") in outcomes
+
+
+def _total(samples: Iterable[Sample]) -> int:
+    return int(sum(sample.value for sample in samples))
+
+
+def _slow(samples: list[Sample], slo_seconds: float) -> int:
+    answered = [
+        s for s in samples if s.name == f"{_PREFIX}request_seconds_bucket" and _is_judged(s, frozenset({"answered"}))
+    ]
+    bounds = {float(sample.labels["le"]) for sample in answered}
+    if not bounds:
+        return 0
+    promised = min(bound for bound in bounds if bound >= slo_seconds)  # one is infinite
+    in_time = _total(s for s in answered if float(s.labels["le"]) == promised)
+    return _total(s for s in answered if s.labels["le"] == "+Inf") - in_time
+
+
+def _scores(samples: list[Sample]) -> Scores:
+    """Of a histogram whose counts are cumulative; none from a predictor that is too old to have it."""
+    cumulative: dict[float, int] = {}
+    for sample in samples:
+        if sample.name == f"{_PREFIX}probability_bucket":
+            bound = float(sample.labels["le"])
+            cumulative[bound] = cumulative.get(bound, 0) + int(sample.value)
+    so_far = [next((n for b, n in cumulative.items() if isclose(b, bound)), None) for bound in SCORE_BINS]
+    if not cumulative:
+        return NO_SCORES
+    known = [n for n in so_far if n is not None]
+    if len(known) < len(SCORE_BINS):
+        raise ValueError(f"the histogram of probabilities has other bounds than {SCORE_BINS}")
+    return tuple(after - before for before, after in pairwise((0, *known)))
