@@ -40,8 +40,8 @@ class SloSpec(Model):
     """What clients are promised."""
 
     p95_milliseconds: Annotated[int, Field(ge=1, le=1000)] = 100
-    """95 % of the answers take no longer. Judged at the next bound of the predictor's histogram: 1, 2, 3, 5, 10, 25,
-    50, 100, 250, 500 or 1000 ms."""
+    """95 % of the answers take no longer. Judged at the next bound of the predictor's histogram: 1, 2, 3, 5, 7.5, 10,
+    25, 50, 100, 250, 500 or 1000 ms."""
     max_error_rate: Annotated[float, Field(ge=0, le=0.5), _between("maxErrorRate", 0.0, 0.5)] = 0.01
     """Share of the requests that fail or that clients give up. What is refused as malformed is not counted."""
 

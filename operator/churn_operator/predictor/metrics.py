@@ -2,16 +2,21 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import accumulate
 
 from prometheus_client import REGISTRY, Counter, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from churn_operator.api.analysis import SCORE_BINS
 from churn_operator.api.contract import MISSING, Contract
 from churn_operator.predictor.request import Rows
 
-SECONDS = (0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+)
 BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 CONFIDENCE = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 MODEL = ("model", "version")
@@ -33,37 +38,56 @@ UNKNOWN_CATEGORIES = Counter(
 BATCHES = Histogram("churn_predictor_batch_rows", "Rows of one call of the model", MODEL, buckets=BATCH_ROWS)
 
 
-class Confidence(Collector):
-    """A histogram that takes the rows of a request at once: a call for each would cost more than the model."""
+class Distribution:
+    """A histogram's counts; the last is of what exceeds every bound."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = tuple(map(str, bounds))
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def buckets(self) -> list[tuple[str, float]]:
+        return list(zip((*self._bounds, "+Inf"), map(float, accumulate(self.counts)), strict=True))
+
+
+class Probabilities(Collector):
+    """Histograms that take the rows of a request at once: a call for each would cost more than the model."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], list[int]] = {}
-        self._sums: dict[tuple[str, str], float] = {}
+        self._seen: dict[tuple[str, str], tuple[Distribution, Distribution]] = {}
 
     def add(self, key: tuple[str, str], probabilities: Iterable[float]) -> None:
-        counts = self._counts.setdefault(key, [0] * (len(CONFIDENCE) + 1))
-        total = 0.0
+        if key not in self._seen:
+            self._seen[key] = Distribution(CONFIDENCE), Distribution(SCORE_BINS)
+        confidences, scores = self._seen[key]
+        sure_counts, counts = confidences.counts, scores.counts
+        total_sure = total = 0.0
         for probability in probabilities:
-            sure = max(probability, 1 - probability)
-            counts[bisect_left(CONFIDENCE, sure)] += 1
-            total += sure
-        self._sums[key] = self._sums.get(key, 0.0) + total
+            sure = probability if probability > 0.5 else 1 - probability
+            sure_counts[bisect_left(CONFIDENCE, sure)] += 1
+            counts[bisect_left(SCORE_BINS, probability)] += 1
+            total_sure += sure
+            total += probability
+        confidences.sum += total_sure
+        scores.sum += total
 
     def collect(self) -> Iterable[Metric]:
-        family = HistogramMetricFamily(
-            "churn_predictor_confidence", "Probability of the likelier answer, of clients' rows", labels=MODEL
+        families = (
+            HistogramMetricFamily(
+                "churn_predictor_confidence", "Probability of the likelier answer, of clients' rows", labels=MODEL
+            ),
+            HistogramMetricFamily(
+                "churn_predictor_probability", "Probability of churn, of clients' rows", labels=MODEL
+            ),
         )
-        for key, counts in self._counts.items():
-            so_far, buckets = 0, []
-            for bound, count in zip((*map(str, CONFIDENCE), "+Inf"), counts, strict=True):
-                so_far += count
-                buckets.append((bound, float(so_far)))
-            family.add_metric(key, buckets, self._sums[key])
-        yield family
+        for key, distributions in self._seen.items():
+            for family, distribution in zip(families, distributions, strict=True):
+                family.add_metric(key, distribution.buckets(), distribution.sum)
+        yield from families
 
 
-CONFIDENCES = Confidence()
-REGISTRY.register(CONFIDENCES)
+PROBABILITIES = Probabilities()
+REGISTRY.register(PROBABILITIES)
 
 
 class Meter:
@@ -79,7 +103,7 @@ class Meter:
             (frozenset(feature.categories), self._missing(feature.name), self._unknown(feature.name))
             for feature in contract.categorical
         ]
-        CONFIDENCES.add(self._key, ())
+        PROBABILITIES.add(self._key, ())
 
     def _missing(self, column: str) -> Counter:
         return MISSING_VALUES.labels(*self._key, column)
@@ -100,7 +124,7 @@ class Meter:
     def scored(self, rows: Rows, probabilities: list[float]) -> None:
         """Count a client's rows."""
         self._rows.inc(len(probabilities))
-        CONFIDENCES.add(self._key, probabilities)
+        PROBABILITIES.add(self._key, probabilities)
         for numbers in rows.numbers:
             for number, missing in zip(numbers, self._missing_numbers, strict=True):
                 if number != number:  # noqa: PLR0124 - a missing number is NaN, and this is the quickest way to see it

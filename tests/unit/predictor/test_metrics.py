@@ -1,11 +1,17 @@
 """What /metrics says after a request."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import httpx
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from unit.predictor.trained import Trained
+
+from churn_operator.api.analysis import SCORE_BINS
+from churn_operator.churnmodel.counts import Counts, parse_counts
+from churn_operator.predictor.metrics import SECONDS, Meter
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -51,6 +57,7 @@ async def test_requests_are_counted_by_protocol_outcome_and_caller(client: httpx
         **{f"churn_predictor_request_seconds_count{{{label}}}": 1 for label in labels},
         "churn_predictor_rows_total{}": 2,
         "churn_predictor_confidence_count{}": 2,
+        "churn_predictor_probability_count{}": 2,
     }
 
 
@@ -85,6 +92,49 @@ async def test_the_confidence_is_that_of_the_likelier_answer(client: httpx.Async
         assert after[key] - before.get(key, 0) == sum(each <= float(bound) for each in sure)
     key = ("churn_predictor_confidence_sum", frozenset(labels.items()))
     assert round(after[key] - before[key], 9) == round(sum(sure), 9)
+
+
+async def test_probabilities_are_told_in_the_bins_that_training_counts_in(
+    client: httpx.AsyncClient, trained: Trained
+) -> None:
+    before = await scrape(client)
+    rows = trained.rows[:200]
+    answers = (await client.post("/predict", json=rows)).json()
+    await client.post("/predict", json=rows, headers={"x-churn-probe": "true"})
+    after = await scrape(client)
+    labels = {"model": "telco", "version": "v1"}
+    for bound in SCORE_BINS:
+        key = ("churn_predictor_probability_bucket", frozenset((labels | {"le": str(bound)}).items()))
+        assert after[key] - before.get(key, 0) == sum(each["probability"] <= bound for each in answers)
+    key = ("churn_predictor_probability_sum", frozenset(labels.items()))
+    assert round(after[key] - before[key], 9) == round(sum(each["probability"] for each in answers), 9)
+
+
+async def test_a_canary_is_judged_by_what_its_predictor_tells(client: httpx.AsyncClient, trained: Trained) -> None:
+    async def counts() -> Counts:
+        return parse_counts((await client.get("/metrics", headers={"accept": "text/plain"})).text, "v1", 0.25)
+
+    before = await counts()
+    answers = (await client.post("/predict", json=trained.rows[:50])).json()
+    await client.post("/predict", json=[])
+    await client.post("/predict", json=trained.rows[0], headers={"x-churn-probe": "true"})
+    found = await counts() - before
+    assert found == Counts(requests=1, scores=bins([answer["probability"] for answer in answers]))
+
+
+def test_the_promises_of_100_and_250_ms_are_bounds_of_the_histogram() -> None:
+    assert {0.1, 0.25} < set(SECONDS)
+
+
+def test_the_version_is_known_before_anybody_asks(trained: Trained) -> None:
+    Meter("telco", "v9", trained.contract)
+    text = generate_latest().decode()
+    assert parse_counts(text, "v9", 0.1) == Counts()
+
+
+def bins(probabilities: list[float]) -> tuple[int, ...]:
+    lows = (float("-inf"), *SCORE_BINS)
+    return tuple(sum(low < p <= high for p in probabilities) for low, high in pairwise(lows))
 
 
 async def test_latency_is_told_below_a_millisecond(client: httpx.AsyncClient, trained: Trained) -> None:
