@@ -5,6 +5,7 @@ listing with which a lead begins.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -59,6 +60,9 @@ BELIEVED = 1.0
 FILL_SOON = 10.0
 FILL_AGAIN = 300.0
 """Seconds between two listings of everything."""
+SHOWN_SECONDS = 30.0
+"""The longest that work waits for the watches: one of them may fail for long."""
+SHOWN_PAUSE = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -156,13 +160,16 @@ class Watches:
     health: Health
     stop: asyncio.Event
     filled: asyncio.Event = field(default_factory=asyncio.Event)
+    shown: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def work(self, queue: Queue) -> None:
         """Work what is there, and then what is news."""
         self.store.news = waking(queue.add)
         await self._fill()
         self.filled.set()
-        await queue.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._begin(), name="begin")
+            await queue.run(self.shown)
 
     async def run(self) -> None:
         """Watch, when the queue's tasks are there: Kopf ends by waiting for every task that is younger than itself."""
@@ -186,6 +193,14 @@ class Watches:
             OBJECTS.labels(kind).set_function(partial(self.store.count, kind))
         WATCH_LAG.set_function(self.store.lag)
         return tally
+
+    async def _begin(self) -> None:
+        """Let work begin when Kopf is through its first listing: beside it, a change would be seen seconds late."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SHOWN_SECONDS):
+                while self.store.lag() > 0:  # noqa: ASYNC110 - asked a few hundred times in a process' life
+                    await asyncio.sleep(SHOWN_PAUSE)
+        self.shown.set()
 
     async def keep_filled(self) -> None:
         """List everything soon after the watches began, and then from time to time: see core/store.py."""

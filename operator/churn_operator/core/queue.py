@@ -99,14 +99,15 @@ class Queue:
                 del self._waiting[key]
                 return key
 
-    async def run(self) -> None:
-        """Work until cancelled."""
+    async def run(self, begin: asyncio.Event) -> None:
+        """Work until cancelled. What is added before `begin` waits."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._wake(), name="wakes")
             for number in range(self._workers):
-                tasks.create_task(self._worker(), name=f"worker {number}")
+                tasks.create_task(self._worker(begin), name=f"worker {number}")
 
-    async def _worker(self) -> None:
+    async def _worker(self, begin: asyncio.Event) -> None:
+        await begin.wait()
         while True:
             await self._ready.acquire()
             key = self._pick()

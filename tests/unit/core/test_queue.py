@@ -35,10 +35,16 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def begun() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 async def work_until(seconds: float, work: Work, *steps: Callable[[Queue], Awaitable[None]], workers: int = 2) -> Queue:
     """Run a queue for this long, with the steps beside it."""
     queue = Queue(work, workers, jitter=longest)
-    running = asyncio.create_task(queue.run())
+    running = asyncio.create_task(queue.run(begun()))
     await asyncio.gather(*(step(queue) for step in steps))
     await asyncio.sleep(seconds - now())
     running.cancel()
@@ -207,10 +213,29 @@ def test_a_pause_is_a_random_part_of_the_longest_one() -> None:
         queue.add(A)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
-                await queue.run()
+                await queue.run(begun())
 
     run(main())
     assert asked == [(0, FIRST_PAUSE), (0, 2 * FIRST_PAUSE)]
+
+
+def test_what_is_added_before_work_begins_waits_for_it() -> None:
+    seen: list[float] = []
+
+    async def work(_: Key) -> None:
+        seen.append(now())
+
+    async def main() -> None:
+        queue, begin = Queue(work, 1), asyncio.Event()
+        running = asyncio.create_task(queue.run(begin))
+        queue.add(A)
+        await asyncio.sleep(3)
+        begin.set()
+        await asyncio.sleep(1)
+        running.cancel()
+
+    run(main())
+    assert seen == [3]
 
 
 def test_an_event_ends_a_pause() -> None:
