@@ -1,9 +1,15 @@
-# What runs in the cluster before anybody's pods: DNS and KServe.
+# What runs in the cluster before anybody's pods: DNS, a gateway and KServe.
 # shellcheck shell=bash disable=SC2153 # PKI is set by write_certificates
 
 apply() { "$BIN/kubectl" apply --server-side --force-conflicts -f - >/dev/null; }
 
 install_dns() { sed "s/@COREDNS@/$COREDNS/" "$MANIFESTS/coredns.yaml" | apply; }
+
+install_gateway() {
+  apply <"$TOOLS/gateway-crds.yaml"
+  "$BIN/kubectl" wait --for=condition=Established --timeout=30s crd/gatewayclasses.gateway.networking.k8s.io crd/gateways.gateway.networking.k8s.io >/dev/null
+  sed "s/@TRAEFIK@/$TRAEFIK/" "$MANIFESTS/gateway.yaml" | apply
+}
 
 # Webhooks come last: until their server runs they would refuse what they guard.
 install_kserve() {
@@ -18,5 +24,7 @@ wait_until_ready() {
   "$BIN/kubectl" wait --for=condition=Ready "node/$NODE_NAME" --timeout=60s >/dev/null
   "$BIN/kubectl" wait --for=condition=Available --timeout=120s --namespace kube-system deployment/coredns >/dev/null
   "$BIN/kubectl" wait --for=condition=Available --timeout=120s --namespace kserve deployment/kserve-controller-manager >/dev/null
+  "$BIN/kubectl" wait --for=condition=Available --timeout=120s --namespace gateways deployment/traefik >/dev/null
+  "$BIN/kubectl" wait --for=condition=Programmed --timeout=60s --namespace gateways gateway/public >/dev/null
   wait_for 30 "$BIN/kubectl" apply --dry-run=server -f "$MANIFESTS/kserve-check.yaml" || die "KServe runs, but its webhook does not answer"
 }

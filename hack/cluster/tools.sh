@@ -3,7 +3,7 @@
 # shellcheck source=hack/programs.sh
 source "$REPO/hack/programs.sh"
 
-TOOLS=$CACHE/tools-$(echo "$KUBERNETES $KSERVE $COREDNS $HELM $VERSITYGW" | digest)
+TOOLS=$CACHE/tools-$(echo "$KUBERNETES $KSERVE $COREDNS $TRAEFIK $GATEWAY_API $HELM $VERSITYGW" | digest)
 BIN=$TOOLS/bin
 
 need_tools() {
@@ -13,7 +13,7 @@ need_tools() {
 
 build_tools() {
   [[ -f $TOOLS/complete ]] && return
-  say "building the cluster's programs into $TOOLS (about 10 minutes on two cores, once)"
+  say "building the cluster's programs into $TOOLS (about 15 minutes on two cores, once)"
   mkdir -p "$BIN"
   need_go
   local k8s_version=k8s.io/component-base/version
@@ -21,12 +21,15 @@ build_tools() {
     go_build "k8s.io/kubernetes@v$KUBERNETES" cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kube-proxy,kubelet,kubectl}
   go_build "github.com/kserve/kserve@$KSERVE" cmd/{manager,agent}
   go_build "github.com/coredns/coredns@$COREDNS" .
+  go_build "github.com/traefik/traefik/v3@$TRAEFIK" cmd/traefik
   go_build "helm.sh/helm/v3@$HELM" cmd/helm
   go_build "github.com/versity/versitygw@$VERSITYGW" cmd/versitygw
   build_pause
   local crds
   crds=$(module_field Dir "github.com/kserve/kserve@$KSERVE")/config/crd/full
   awk 'FNR == 1 {print "---"} {print}' "$crds"/serving.kserve.io_*.yaml "$crds"/clusterstoragecontainer/serving*.yaml >"$TOOLS/kserve-crds.yaml"
+  crds=$(module_field Dir "sigs.k8s.io/gateway-api@$GATEWAY_API")/config/crd/standard
+  awk 'FNR == 1 {print "---"} {print}' "$crds"/*.yaml >"$TOOLS/gateway-crds.yaml"
   write_node_images
   touch "$TOOLS/complete"
 }
@@ -77,6 +80,7 @@ EOT
 NODE_IMAGES=(
   "localhost/pause:1 pause"
   "localhost/coredns:$COREDNS coredns"
+  "localhost/traefik:$TRAEFIK traefik"
   "localhost/kserve-manager:$KSERVE manager"
   "localhost/kserve-agent:$KSERVE agent"
   "localhost/churn-operator/versitygw:dev versitygw"
