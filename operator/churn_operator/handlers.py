@@ -20,6 +20,7 @@ CHILDREN = (
     ("", "v1", "pods"),
     ("", "v1", "services"),
     ("serving.kserve.io", "v1beta1", "inferenceservices"),
+    ("gateway.networking.k8s.io", "v1", "httproutes"),
 )
 OWN_CHILDREN = f"{MANAGED_BY}={MANAGER}"
 WATCHED = (
@@ -28,6 +29,7 @@ WATCHED = (
     ("v1", "Pod", OWN_CHILDREN),
     ("v1", "Service", OWN_CHILDREN),
     ("serving.kserve.io/v1beta1", "InferenceService", OWN_CHILDREN),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute", OWN_CHILDREN),
 )
 """What the store is filled with: apiVersion, kind, and the labels that it must have."""
 REQUEST_SECONDS = 30.0

@@ -8,6 +8,7 @@ from typing import Any
 from churn_operator.api.base import Condition
 from churn_operator.api.churnmodel import ChurnModelStatus
 from churn_operator.core.clock import stamp
+from churn_operator.core.conditions import Judgement
 from churn_operator.core.errors import KindMissing
 from churn_operator.core.kind import Cluster, Kind
 from churn_operator.core.objects import (
@@ -70,6 +71,9 @@ class Keeper:
 
     def build(self, world: Kept, decision: Keep) -> Sequence[Desired | Alias]:  # noqa: ARG002 - the interface
         return self.wanted(world.object)
+
+    def story(self, decision: Keep) -> tuple[Judgement, ...]:  # noqa: ARG002 - the interface
+        return ()
 
     def report(self, world: Kept, decision: Keep, problem: Violation | None, now: datetime) -> ChurnModelStatus:  # noqa: ARG002 - the interface
         said = {"status": "False", "reason": problem.reason, "message": problem.message} if problem else self.condition

@@ -77,6 +77,10 @@ class MemoryCluster:
             version = service["spec"]["selector"]["serving.kserve.io/inferenceservice"].removeprefix("telco-")
         return Answer(version in self.answering, f"{version} was asked")
 
+    async def metrics(self, url: str) -> str | None:  # noqa: ARG002 - the interface
+        """There are no pods to ask."""
+        return None
+
     async def create(self, obj: Object) -> None:
         self._write()
         key = (str(obj["kind"]), str(obj["metadata"]["name"]))

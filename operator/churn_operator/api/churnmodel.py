@@ -3,8 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from churn_operator.api.analysis import ScoreCounts, SloSpec
 from churn_operator.api.base import (
     SET_LIST,
     SHORT_NAME,
@@ -22,9 +23,11 @@ from churn_operator.api.base import (
     Uri,
     Word,
     map_list,
+    rules,
 )
 from churn_operator.api.data import DataSpec
 from churn_operator.api.driftmonitor import MonitoringSpec
+from churn_operator.api.rollout import GatewaySpec, RolloutSpec, RolloutStatus
 from churn_operator.api.tasks import Golden, ModelRef
 from churn_operator.api.training import DEFAULT_GATES, Gates, TrainingSpec
 from churn_operator.api.trainingrun import Trigger
@@ -48,17 +51,10 @@ class ServingSpec(Model):
     """Of the predictor container."""
     batching: BatchingSpec | None = None
     """Absent: each request is scored by itself, as soon as it comes."""
-
-
-class RolloutSpec(Model):
-    """How traffic moves to a new version."""
-
-    strategy: Literal["BlueGreen"] = "BlueGreen"
-    """BlueGreen: all at once, when the new version has answered a prediction."""
-    guard: Duration = "1h"
-    """The version before stays warm for this long."""
-    progress_deadline: Interval = "10m"
-    """A version that is not ready after this long is given up; the champion serves on."""
+    slo: SloSpec = SloSpec()
+    """What clients are promised; a version is judged by it while it rolls out."""
+    gateway: GatewaySpec | None = None
+    """Where clients from outside ask, and where they can be split. Absent: they ask the Service of the model's name."""
 
 
 class RetrainingSpec(Model):
@@ -96,6 +92,15 @@ class StorageSpec(Model):
 class ChurnModelSpec(Model):
     """One file in, a served model that retrains itself."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.rollout.strategy != 'Canary' || has(self.serving.gateway)",
+                "rollout.strategy Canary needs serving.gateway: only a gateway can split traffic (GatewayRequired)",
+            ),
+        )
+    )
+
     data: DataSpec
     """What the model learns from."""
     training: TrainingSpec = TrainingSpec()
@@ -126,6 +131,7 @@ class VersionState(StrEnum):
     Champion = "Champion"
     Retired = "Retired"
     RolledBack = "RolledBack"
+    Quarantined = "Quarantined"
 
 
 class ServedVersion(Model):
@@ -136,7 +142,7 @@ class ServedVersion(Model):
     run: Annotated[str, Field(max_length=63)]
     """The TrainingRun that made it."""
     state: VersionState
-    """RollingOut, Champion, Retired or RolledBack."""
+    """RollingOut, Champion, Retired, RolledBack (it never was champion) or Quarantined (it was, and failed)."""
     reason: Text
     """Why it is in that state."""
     since: Time
@@ -157,17 +163,21 @@ class ServedVersion(Model):
     """Where its requests and answers are logged; absent: nowhere. Never changed in a version."""
     golden: Golden
     """A request whose answer is known."""
+    scores: ScoreCounts | None = None
+    """Its probabilities on held-out rows, in twenty equal bins."""
     metric: Word
     """The training metric on the held-out rows, printed."""
 
 
 class TrafficShare(Model):
-    """Where the stable Service sends requests, as it was read back."""
+    """Where requests are sent, as it was read back."""
 
     version: Word
     """The version."""
     percent: Annotated[int, Field(ge=0, le=100)]
-    """Share of the requests."""
+    """Share of the requests that it is sent."""
+    counted: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Share of the requests of this step that its pods have counted."""
 
 
 class DataState(Model):
@@ -224,7 +234,9 @@ class ChurnModelStatus(Model):
     versions: Annotated[tuple[ServedVersion, ...], Field(max_length=10, json_schema_extra=map_list("version"))] = ()
     """Accepted versions, newest first."""
     traffic: Annotated[tuple[TrafficShare, ...], Field(max_length=4, json_schema_extra=map_list("version"))] = ()
-    """Where the stable Service sends requests, as it was read back."""
+    """Where the gateway, or without one the stable Service, sends requests, as it was read back."""
+    rollout: RolloutStatus | None = None
+    """The rollout that is under way, or the last one."""
     last_run: Annotated[int, Field(ge=0)] = 0
     """The highest number a run of this model ever had; none is used twice."""
     data: DataState | None = None

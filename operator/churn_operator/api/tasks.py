@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from churn_operator.api.analysis import ScoreCounts
 from churn_operator.api.base import Column, Digest, FreeForm, Model, Name, Revision, Text, Time, Uri, Word
 from churn_operator.api.data import DataRead, DataSource, DataSpec
 from churn_operator.api.training import Confidence, Metric, TrainingSpec
@@ -185,6 +186,8 @@ class TrainResult(Model):
     """The MLflow experiment."""
     golden: Golden
     """A request whose answer is known."""
+    scores: ScoreCounts | None = None
+    """The challenger's probabilities on the held-out rows, in twenty equal bins."""
 
 
 class ColumnTests(Model):

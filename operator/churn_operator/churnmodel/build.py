@@ -1,5 +1,6 @@
 """The objects a ChurnModel is to have."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from churn_operator.api.base import API_VERSION, LocalRef, Resources
@@ -12,12 +13,16 @@ from churn_operator.api.inference_log import (
     MODEL_URI_ANNOTATION,
     VERSION_ANNOTATION,
 )
+from churn_operator.api.rollout import GatewaySpec
 from churn_operator.api.tasks import ProbeTask
 from churn_operator.api.trainingrun import TrainingRunSpec
 from churn_operator.churnmodel.decide import Decision, Open
 from churn_operator.churnmodel.observe import (
+    GATEWAY_API,
+    PORT,
     SERVING_API,
     ChurnModelWorld,
+    predictor_service,
     probe_name,
     server_name,
     tracking_uri,
@@ -31,7 +36,6 @@ from churn_operator.core.job import (
 )
 from churn_operator.core.objects import CHAMPION_ALIAS, MODEL_LABEL, Alias, Desired, child_metadata
 
-PORT = 8080
 AGENT_PORT = 9081
 """Where KServe's agent takes the requests that it logs, in front of PORT."""
 GRPC_PORT = 8081
@@ -54,6 +58,8 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
     champion = decision.rollout.champion
     if champion is not None:
         desired += [Desired(_service(world, champion)), _alias(world, champion)]
+    if champion is not None and world.spec.serving.gateway is not None and world.has_routes:
+        desired.append(Desired(_route(world, world.spec.serving.gateway, decision.rollout.weights)))
     monitoring = world.spec.monitoring or (MonitoringSpec() if world.settings.collector_url else None)
     if monitoring is not None:
         desired.append(Desired(_monitor(world, monitoring)))
@@ -85,6 +91,32 @@ def _service(world: ChurnModelWorld, champion: ServedVersion) -> dict[str, Any]:
                 {"name": "grpc", "port": GRPC_PORT, "protocol": "TCP", "targetPort": GRPC_PORT},
             ],
         },
+    }
+
+
+def _route(world: ChurnModelWorld, gateway: GatewaySpec, weights: Mapping[str, int]) -> dict[str, Any]:
+    """How a Gateway splits its clients. What the API server would add is written, so that it never looks changed."""
+    parents = [
+        {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": world.namespace} | parent.to_dict()
+        for parent in gateway.parent_refs
+    ]
+    backends = [
+        {
+            "group": "",
+            "kind": "Service",
+            "name": predictor_service(world.name, version),
+            "port": 80,
+            "weight": weight,
+        }
+        for version, weight in weights.items()
+    ]
+    everything = {"path": {"type": "PathPrefix", "value": "/"}}
+    hostnames = {"hostnames": list(gateway.hostnames)} if gateway.hostnames else {}
+    return {
+        "apiVersion": GATEWAY_API,
+        "kind": "HTTPRoute",
+        "metadata": child_metadata(world.object, world.name, **{MODEL_LABEL: world.name}),
+        "spec": {"parentRefs": parents, **hostnames, "rules": [{"matches": [everything], "backendRefs": backends}]},
     }
 
 

@@ -7,7 +7,8 @@ from churn_operator.api.churnmodel import ChurnModelStatus
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import Decision, decide
 from churn_operator.churnmodel.observe import ChurnModelWorld, observe
-from churn_operator.churnmodel.report import report
+from churn_operator.churnmodel.report import report, story
+from churn_operator.core.conditions import Judgement
 from churn_operator.core.kind import Cluster
 from churn_operator.core.objects import Alias, Desired, Key, Violation
 from churn_operator.settings import Settings
@@ -28,6 +29,9 @@ class ChurnModelKind:
 
     def build(self, world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, ...]:
         return build(world, decision)
+
+    def story(self, decision: Decision) -> tuple[Judgement, ...]:
+        return story(decision)
 
     def report(
         self, world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime

@@ -1,21 +1,28 @@
 """What a ChurnModel needs to know."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from churn_operator.api.base import API_VERSION, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
+from churn_operator.api.rollout import Counters, RolloutPhase
 from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
+from churn_operator.churnmodel.counts import Counts, parse_counts
 from churn_operator.core.digest import spec_digest
-from churn_operator.core.errors import KindMissing
+from churn_operator.core.errors import KindMissing, Unavailable
 from churn_operator.core.job import ROLE_LABEL, Absent, JobState, observe_job, pods_of
 from churn_operator.core.kind import Answer, Cluster, tracking_problem
 from churn_operator.core.objects import MODEL_LABEL, OWNED, Key, Object, is_controlled_by, name_of
 from churn_operator.settings import Settings
 
 SERVING_API = "serving.kserve.io/v1beta1"
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+NO_ROUTES = "the cluster has no Gateway API: it knows no HTTPRoute"
+PORT = 8080
+"""Where a predictor answers, behind KServe's agent where it is logged."""
 FINAL = frozenset({RunPhase.Accepted, RunPhase.Rejected, RunPhase.Failed})
 
 
@@ -56,6 +63,16 @@ class ServerSeen:
 
 
 @dataclass(frozen=True)
+class RouteSeen:
+    """The HTTPRoute, as it was read back."""
+
+    weights: Mapping[str, int]
+    """Percent of the requests, by version."""
+    problem: str | None = None
+    """Why a Gateway does not do as it says; None where every one does."""
+
+
+@dataclass(frozen=True)
 class ChurnModelWorld:
     """Everything a decision about a model looks at."""
 
@@ -72,6 +89,12 @@ class ChurnModelWorld:
     """The version that the stable Service's selector names."""
     probe_slot: int = 0
     probe: JobState = field(default_factory=Absent)
+    route: RouteSeen | None = None
+    has_routes: bool = True
+    """The API server knows HTTPRoutes."""
+    gateway_problem: str | None = None
+    counters: Mapping[str, tuple[Counters, ...] | None] = field(default_factory=dict)
+    """By version: what each of its pods has counted; None where one did not say."""
     kserve_missing: bool = False
     tracking_problem: str | None = None
 
@@ -87,12 +110,33 @@ class ChurnModelWorld:
     def champion(self) -> ServedVersion | None:
         return next((v for v in self.status.versions if v.state is VersionState.Champion), None)
 
+    def counted(self, version: str) -> Counts | None:
+        """What the version's pods have counted since the step began; None where one does not say."""
+        counters, rollout = self.counters.get(version), self.status.rollout
+        if counters is None:
+            return None
+        baselines = () if rollout is None else rollout.baselines
+        began = {pod.pod: pod for baseline in baselines if baseline.version == version for pod in baseline.pods}
+        since = (as_counts(pod) - as_counts(began.get(pod.pod)) for pod in counters)
+        return sum(since, Counts())
+
     def server(self, version: str) -> ServerSeen | None:
         return next((server for server in self.servers if server.version == version), None)
 
 
+def as_counts(counters: Counters | None) -> Counts:
+    if counters is None:
+        return Counts()
+    return Counts(counters.requests, counters.errors, counters.slow, counters.scores)
+
+
 def server_name(model: str, version: str) -> str:
     return f"{model}-{version}"
+
+
+def predictor_service(model: str, version: str) -> str:
+    """KServe's Service of one version."""
+    return f"{server_name(model, version)}-predictor"
 
 
 def probe_name(model: str, slot: int) -> str:
@@ -121,7 +165,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         kserve_missing = False
     except KindMissing:
         servers, kserve_missing = (), True
-    children = tuple(c for c in (*services, *jobs, *servers, *monitors) if is_controlled_by(c, obj))
+    routes = await _routes(cluster, key, mine)
+    children = tuple(c for c in (*services, *jobs, *servers, *monitors, *(routes or ())) if is_controlled_by(c, obj))
     service = next((c for c in children if c["kind"] == "Service" and name_of(c) == key.name), None)
     slot = int(now.timestamp() // parse_duration(spec.retraining.probe_interval).total_seconds())
     return ChurnModelWorld(
@@ -135,10 +180,14 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         monitors=tuple(
             MonitorSeen(name_of(m), DriftMonitorStatus.model_validate(m.get("status", {}))) for m in monitors
         ),
-        servers=await _servers(cluster, key, status.versions, servers, service),
+        servers=await _servers(cluster, key, status, servers, service),
         target=_target(key.name, service),
         probe_slot=slot,
         probe=await _probe(cluster, probe_name(key.name, slot), children),
+        route=next((route_seen(key.name, c) for c in children if c["kind"] == "HTTPRoute"), None),
+        has_routes=routes is not None,
+        gateway_problem=await _gateway_problem(cluster, key, spec) if routes is not None else NO_ROUTES,
+        counters=await _counters(cluster, key, spec, status),
         kserve_missing=kserve_missing,
         tracking_problem=await tracking_problem(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}"),
     )
@@ -157,14 +206,16 @@ def _run(obj: Object) -> RunSeen:
 async def _servers(
     cluster: Cluster,
     key: Key,
-    versions: Iterable[ServedVersion],
+    status: ChurnModelStatus,
     live: tuple[Object, ...],
     service: Object | None,
 ) -> tuple[ServerSeen, ...]:
     by_name = {name_of(obj): obj for obj in live}
     asked = {VersionState.Champion, VersionState.RollingOut}
+    if is_guarding(status):
+        asked.add(VersionState.Retired)
     seen = []
-    for version in versions:
+    for version in status.versions:
         name = server_name(key.name, version.version)
         obj = by_name.get(name)
         if obj is None or version.state not in asked:
@@ -192,6 +243,87 @@ def _target(model: str, service: Object | None) -> str | None:
         return None
     selected = str(service["spec"].get("selector", {}).get("serving.kserve.io/inferenceservice", ""))
     return selected.removeprefix(f"{model}-") or None
+
+
+def is_guarding(status: ChurnModelStatus) -> bool:
+    return status.rollout is not None and status.rollout.phase is RolloutPhase.Guarding
+
+
+async def _routes(cluster: Cluster, key: Key, labels: str) -> tuple[Object, ...] | None:
+    """The model's HTTPRoutes; None where the API server knows none."""
+    try:
+        return await cluster.list(GATEWAY_API, "HTTPRoute", key.namespace, labels=labels)
+    except KindMissing:
+        return None
+
+
+async def _gateway_problem(cluster: Cluster, key: Key, spec: ChurnModelSpec) -> str | None:
+    """Which Gateway is not there. One that may not be looked at tells by the route's status."""
+    for parent in spec.serving.gateway.parent_refs if spec.serving.gateway else ():
+        namespace = parent.namespace or key.namespace
+        with contextlib.suppress(Unavailable):
+            if await cluster.get(GATEWAY_API, "Gateway", namespace, parent.name) is None:
+                return f"there is no Gateway {parent.name} in namespace {namespace}"
+    return None
+
+
+def route_seen(model: str, route: Object) -> RouteSeen:
+    """What the route says, and whether its Gateways took it as it is now."""
+    backends = [backend for one in route["spec"].get("rules", ()) for backend in one.get("backendRefs", ())]
+    weights = {_version_of(model, backend["name"]): int(backend.get("weight", 1)) for backend in backends}
+    return RouteSeen(weights, _not_taken(route))
+
+
+def _version_of(model: str, service: str) -> str:
+    return service.removeprefix(f"{model}-").removesuffix("-predictor")
+
+
+def _not_taken(route: Object) -> str | None:
+    parents = route.get("status", {}).get("parents", ())
+    if len(parents) < len(route["spec"].get("parentRefs", ())):
+        return "the Gateway has not answered for the HTTPRoute"
+    generation = route["metadata"].get("generation", 0)
+    for parent in parents:
+        for condition in parent.get("conditions", ()):
+            if condition.get("observedGeneration", 0) < generation:
+                return "the Gateway has not taken up the HTTPRoute's last change"
+            if condition["type"] in {"Accepted", "ResolvedRefs"} and condition["status"] != "True":
+                name = parent["parentRef"]["name"]
+                return f"Gateway {name} does not take the HTTPRoute: {condition['reason']}: {condition['message']}"
+    return None
+
+
+async def _counters(
+    cluster: Cluster, key: Key, spec: ChurnModelSpec, status: ChurnModelStatus
+) -> dict[str, tuple[Counters, ...] | None]:
+    """What the pods of those versions counted that are, or are about to be, judged by it."""
+    rolling = any(version.state is VersionState.RollingOut for version in status.versions)
+    if not rolling and not is_guarding(status):
+        return {}
+    judged = {VersionState.Champion, VersionState.RollingOut}
+    names = [version.version for version in status.versions if version.state in judged]
+    return {name: await _counted(cluster, key, name, spec.serving.slo.p95_milliseconds) for name in names}
+
+
+async def _counted(cluster: Cluster, key: Key, version: str, milliseconds: int) -> tuple[Counters, ...] | None:
+    labels = f"{MODEL_LABEL}={key.name},serving.kserve.io/inferenceservice={server_name(key.name, version)}"
+    counters = []
+    for pod in await cluster.list("v1", "Pod", key.namespace, labels=labels):
+        if not _is_ready(pod):
+            continue
+        text = await cluster.metrics(f"http://{pod['status']['podIP']}:{PORT}/metrics")
+        try:
+            counts = parse_counts(text or "", version, milliseconds / 1000)
+        except ValueError:
+            return None
+        counters.append(Counters(pod=name_of(pod), **asdict(counts)))
+    return tuple(counters)
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
 
 
 async def _probe(cluster: Cluster, name: str, children: Iterable[Object]) -> JobState:

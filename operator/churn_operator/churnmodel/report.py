@@ -1,7 +1,8 @@
 """What a ChurnModel's status says."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from churn_operator.api.analysis import TestOutcome
 from churn_operator.api.churnmodel import (
     ChurnModelStatus,
     DataState,
@@ -13,16 +14,17 @@ from churn_operator.api.churnmodel import (
 )
 from churn_operator.api.churnmodel import Retraining as RetrainingStatus
 from churn_operator.api.reasons import Reason
+from churn_operator.api.rollout import RolloutPhase, RolloutStatus
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.decide import Content, Decision, Held, Open
+from churn_operator.churnmodel.moves import GiveUp, Promote, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, ServerSeen
 from churn_operator.churnmodel.policies import probed
+from churn_operator.churnmodel.rollout import SETTLING, route_problem
+from churn_operator.churnmodel.versions import rolling_of
 from churn_operator.core import clock
 from churn_operator.core.conditions import Judgement, conditions
 from churn_operator.core.objects import Violation
-
-SETTLING = timedelta(seconds=10)
-"""A Service that was changed leads to its new pods everywhere within this."""
 
 
 def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime) -> ChurnModelStatus:
@@ -31,22 +33,45 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
     judgements = (
         ready,
         _trained(world, decision, problem),
-        _rollout_healthy(decision, problem),
+        _rollout_healthy(world, decision, problem),
         _within_drift_limits(world, decision),
     )
-    traffic = () if world.target is None else (TrafficShare(version=world.target, percent=100),)
+    traffic = _traffic(world)
     return ChurnModelStatus(
         observed_generation=generation,
         phase=_phase(world, decision, ready),
         conditions=conditions(world.status.conditions, judgements, generation, now),
         versions=decision.rollout.versions,
         traffic=traffic,
+        rollout=decision.rollout.progress,
         last_run=_last_run(world, decision, problem),
         data=_data(world, now),
         retraining=_retraining(decision),
         summary=_summary(world, decision, traffic),
         links=_links(world, decision.rollout.champion),
     )
+
+
+def story(decision: Decision) -> tuple[Judgement, ...]:
+    """The moves that no condition tells: step by step, its reason stays the same."""
+    match decision.rollout.move:
+        case Shift(version, step, weight):
+            message = f"{version.version} gets {weight} % of the traffic (step {step})."
+            return (Judgement("RolloutHealthy", None, Reason.Shifting, message),)
+        case Promote(version, why):
+            message = f"{version.version} is champion: {why}"
+            return (Judgement("RolloutHealthy", holds=True, reason=Reason.Promoted, message=message),)
+        case GiveUp(version, violation):
+            return (_back(f"{version.version} gets no traffic any more", violation),)
+        case Restore(version, violation):
+            return (_back(f"{version.version} is champion again", violation),)
+        case Start() | Stay():
+            return ()
+
+
+def _back(what: str, violation: Violation) -> Judgement:
+    message = f"{what}: {violation.message}"
+    return Judgement("RolloutHealthy", holds=False, reason=violation.reason, message=message)
 
 
 def _last_run(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> int:
@@ -168,22 +193,63 @@ def _under_way(reason: str) -> str:
     return f"is under way: {reason}" if reason else "is under way."
 
 
-def _rollout_healthy(decision: Decision, problem: Violation | None) -> Judgement:
-    rolling, versions = _rolling(decision), decision.rollout.versions
+def _traffic(world: ChurnModelWorld) -> tuple[TrafficShare, ...]:
+    """Where requests go, as it was read back; beside it what the pods counted in this step."""
+    if world.spec.serving.gateway is None or world.route is None:
+        return () if world.target is None else (TrafficShare(version=world.target, percent=100),)
+    counted = {version: counts.requests for version in world.route.weights if (counts := world.counted(version))}
+    total = sum(counted.values()) if is_shifting(world.status.rollout) else 0
+    return tuple(
+        TrafficShare(
+            version=version,
+            percent=percent,
+            counted=round(100 * counted[version] / total) if total and version in counted else None,
+        )
+        for version, percent in world.route.weights.items()
+    )
+
+
+def is_shifting(progress: RolloutStatus | None) -> bool:
+    return progress is not None and progress.phase is RolloutPhase.Shifting
+
+
+def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:
+    rolling, versions, progress = _rolling(decision), decision.rollout.versions, decision.rollout.progress
     if problem is not None and problem.reason != Reason.TrackingUnavailable:
         return Judgement("RolloutHealthy", holds=False, reason=problem.reason, message=problem.message)
+    if progress is not None and is_shifting(progress):
+        return Judgement("RolloutHealthy", None, _shifting_reason(progress), _shifting(world, progress))
     if rolling is not None:
-        return Judgement("RolloutHealthy", None, Reason.RollingOut, f"{rolling.version} is starting; no traffic yet.")
+        waits = f" It waits: {progress.message}." if progress is not None and progress.message else ""
+        message = f"{rolling.version} is starting; no traffic yet.{waits}"
+        return Judgement("RolloutHealthy", None, Reason.RollingOut, message)
     if not versions:
         return Judgement("RolloutHealthy", None, Reason.NothingToRollOut, "No version has been accepted yet.")
     newest = versions[0]
-    if newest.state is VersionState.RolledBack:
+    if newest.state in (VersionState.RolledBack, VersionState.Quarantined):
         return Judgement("RolloutHealthy", holds=False, reason=Reason.RolledBack, message=newest.reason)
+    if world.spec.serving.gateway is not None and (trouble := route_problem(world)):
+        message = f"{newest.version} has all of the traffic, but clients of the gateway may not reach it: {trouble}."
+        return Judgement("RolloutHealthy", holds=False, reason=Reason.GatewayUnavailable, message=message)
     return Judgement(
         "RolloutHealthy",
         holds=True,
         reason=Reason.RolloutComplete,
         message=f"Traffic is on {newest.version} since {newest.since}.",
+    )
+
+
+def _shifting_reason(progress: RolloutStatus) -> Reason:
+    is_blind = progress.verdict is not None and progress.verdict.result is TestOutcome.Error
+    return Reason.AnalysisUnavailable if is_blind else Reason.Shifting
+
+
+def _shifting(world: ChurnModelWorld, progress: RolloutStatus) -> str:
+    verdict = "" if progress.verdict is None else f" {progress.verdict.result}: {progress.verdict.message}"
+    waits = f" It goes no further: {progress.message}." if progress.message else ""
+    return (
+        f"Step {progress.step} of {len(world.spec.rollout.steps)}: {progress.version} is to have {progress.weight} % "
+        f"of the traffic since {progress.since}.{verdict}{waits}"
     )
 
 
@@ -262,4 +328,4 @@ def _endpoint(world: ChurnModelWorld) -> str:
 
 
 def _rolling(decision: Decision) -> ServedVersion | None:
-    return next((v for v in decision.rollout.versions if v.state is VersionState.RollingOut), None)
+    return rolling_of(decision.rollout.versions)

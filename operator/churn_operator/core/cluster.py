@@ -28,6 +28,7 @@ class Neighbours:
         self.find_run = tracking.find_run
         self.alias = tracking.alias
         self.predict = prober.predict
+        self.metrics = prober.metrics
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         if kind in self.store.filled:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from churn_operator.api.base import Model
+from churn_operator.core.conditions import Judgement
 from churn_operator.core.errors import TrackingUnavailable
 from churn_operator.core.objects import CHAMPION_ALIAS, Alias, Desired, Key, Object, Violation
 
@@ -69,6 +70,9 @@ class Cluster(Protocol):
     async def predict(self, url: str, instance: Object, probability: float) -> Answer:
         """Send one V1 request and compare the answer; never raises."""
 
+    async def metrics(self, url: str) -> str | None:
+        """What a server's /metrics says; None where it does not answer. Never raises."""
+
 
 async def tracking_problem(cluster: Cluster, tracking_uri: str, model: str) -> str | None:
     """What MLflow's silence sounds like; asking for the alias tells, and its answer is believed for a while."""
@@ -118,6 +122,9 @@ class Kind(Protocol[W, D]):
 
     def build(self, world: W, decision: D) -> Sequence[Desired | Alias]:
         """Pure. The complete desired set: a child that is not in it is deleted."""
+
+    def story(self, decision: D) -> Sequence[Judgement]:
+        """Pure. What happens now and no condition tells; each becomes an Event where the status changes."""
 
     def report(self, world: W, decision: D, problem: Violation | None, now: datetime) -> Model:
         """Pure. The whole new status; `problem` is what stood in the way of the writes."""

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from churn_operator.api.reasons import Reason
+from churn_operator.core.conditions import STATUS, Judgement
 from churn_operator.core.errors import ChildConflict, KindMissing, Outdated, TrackingUnavailable, WriteRefused
 from churn_operator.core.fields import is_current
 from churn_operator.core.kind import Cluster, D, Kind, W
@@ -72,6 +73,8 @@ async def reconcile(kind: Kind[W, D], key: Key, cluster: Cluster, writer: Writer
         await writer.apply_status(world.object, status)
         before = world.object.get("status", {})
         _count(kind.name, before, status)
+        for told in kind.story(decision):
+            await writer.event(world.object, _as_event(told), now)
         for condition in _changed(before.get("conditions", ()), status.get("conditions", ())):
             await writer.event(world.object, condition, now)
     return min((wake for wake in (decision.wake, PROBLEM_WAKE if problem else None) if wake is not None), default=None)
@@ -161,6 +164,10 @@ def _count(kind: str, before: Object, after: Object) -> None:
     held = after.get("retraining", {}).get("heldBy")
     if held is not None and held != before.get("retraining", {}).get("heldBy"):
         DECISIONS.labels(kind, "Retraining", held).inc()
+
+
+def _as_event(told: Judgement) -> Object:
+    return {"type": told.type, "status": STATUS[told.holds], "reason": told.reason, "message": told.message}
 
 
 def _changed(before: Sequence[Object], after: Sequence[Object]) -> Iterator[Object]:

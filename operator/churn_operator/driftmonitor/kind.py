@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from churn_operator.api.driftmonitor import DriftMonitorStatus
+from churn_operator.core.conditions import Judgement
 from churn_operator.core.kind import Cluster
 from churn_operator.core.objects import Desired, Key, Violation
 from churn_operator.driftmonitor.build import build
@@ -28,6 +29,9 @@ class DriftMonitorKind:
 
     def build(self, world: DriftMonitorWorld, decision: Decision) -> tuple[Desired, ...]:
         return build(world, decision)
+
+    def story(self, decision: Decision) -> tuple[Judgement, ...]:  # noqa: ARG002 - the conditions tell it all
+        return ()
 
     def report(
         self, world: DriftMonitorWorld, decision: Decision, problem: Violation | None, now: datetime

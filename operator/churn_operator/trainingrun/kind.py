@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from churn_operator.api.trainingrun import TrainingRunStatus
+from churn_operator.core.conditions import Judgement
 from churn_operator.core.kind import Cluster
 from churn_operator.core.objects import Desired, Key, Violation
 from churn_operator.settings import Settings
@@ -28,6 +29,9 @@ class TrainingRunKind:
 
     def build(self, world: TrainingRunWorld, decision: Decision) -> tuple[Desired, ...]:
         return build(world, decision)
+
+    def story(self, decision: Decision) -> tuple[Judgement, ...]:  # noqa: ARG002 - the conditions tell it all
+        return ()
 
     def report(
         self, world: TrainingRunWorld, decision: Decision, problem: Violation | None, now: datetime

@@ -20,7 +20,10 @@ from support.kinds import (
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.build import build
-from churn_operator.churnmodel.decide import GiveUp, Promote, Start, Stay, _version, decide, decide_rollout
+from churn_operator.churnmodel.decide import decide
+from churn_operator.churnmodel.moves import GiveUp, Promote, Start, Stay
+from churn_operator.churnmodel.rollout import decide_rollout
+from churn_operator.churnmodel.versions import version_of
 from churn_operator.core import clock
 from churn_operator.core.job import Finished
 from churn_operator.core.objects import Alias, Desired
@@ -58,7 +61,7 @@ def rolling(version: ServedVersion = ROLLING, *servers: Any, **fields: Any) -> A
     ],
 )
 def test_each_state_of_a_rollout_has_one_step(world: Any, expected: type) -> None:
-    assert isinstance(decide_rollout(world, NOW).step, expected)
+    assert isinstance(decide_rollout(world, NOW).move, expected)
 
 
 def states(world: Any) -> dict[str, str]:
@@ -300,4 +303,4 @@ def test_the_next_look_comes_when_something_is_due(world: Any, seconds: int) -> 
 
 def test_an_accepted_run_without_a_result_is_an_error() -> None:
     with pytest.raises(ValueError, match="telco-1 was accepted without a result"):
-        _version(model_world(), make_run(1, RunPhase.Rejected), NOW)
+        version_of(model_world(), make_run(1, RunPhase.Rejected), NOW)

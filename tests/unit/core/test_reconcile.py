@@ -58,6 +58,9 @@ class Memory:
     async def predict(self, url: str, instance: Object, probability: float) -> Answer:
         raise NotImplementedError(url, instance, probability)
 
+    async def metrics(self, url: str) -> str | None:
+        raise NotImplementedError(url)
+
     async def alias(self, _tracking_uri: str, _model: str, alias: str) -> str | None:
         self._fail("alias")
         return self.aliases.get(alias)

@@ -1,0 +1,140 @@
+"""How traffic moves to a new version, and how far it has moved."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from churn_operator.api.analysis import AnalysisSpec, ScoreCounts, Verdict
+from churn_operator.api.base import Duration, Interval, Model, Name, Text, Time, Word, map_list, rules
+
+Hostname = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Count = Annotated[int, Field(ge=0)]
+
+_SECONDS = "duration({0}.endsWith('d') ? string(int({0}.replace('d', '')) * 24) + 'h' : {0})"
+
+
+class ParentRef(Model):
+    """A Gateway."""
+
+    name: Name
+    """Name of the Gateway."""
+    namespace: Name | None = None
+    """Its namespace. Defaults to the model's."""
+    section_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """One of its listeners. Absent: every one that admits the route."""
+
+
+class GatewaySpec(Model):
+    """The Gateway whose clients are split between two versions."""
+
+    parent_refs: Annotated[tuple[ParentRef, ...], Field(min_length=1, max_length=4)]
+    """The Gateways that an HTTPRoute of the model's name attaches to."""
+    hostnames: Annotated[tuple[Hostname, ...], Field(max_length=8)] = ()
+    """Host names by which clients ask there. Absent: any that the listener has."""
+
+
+class StepSpec(Model):
+    """A share of the traffic, and how long it is looked at."""
+
+    weight: Annotated[int, Field(ge=1, le=99)]
+    """Percent of the gateway's requests that the challenger gets."""
+    pause: Interval = "10m"
+    """At least this long, until the analysis passes."""
+
+
+class RolloutSpec(Model):
+    """How traffic moves to a new version."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                (
+                    "self.steps.map(s, s.weight).isSorted() && "
+                    "self.steps.all(s, self.steps.exists_one(t, t.weight == s.weight))"
+                ),
+                "steps: each weight must be greater than the one before",
+            ),
+            (
+                (
+                    f"self.steps.all(s, {_SECONDS.format('s.pause')} <= {_SECONDS.format('self.guard')}) || "
+                    "self.strategy != 'Canary'"
+                ),
+                "guard must not be shorter than a step's pause: what a step finds, the guard must have time to find",
+            ),
+        )
+    )
+
+    strategy: Literal["BlueGreen", "Canary"] = "BlueGreen"
+    """BlueGreen: all at once, when the new version has answered a prediction. Canary: step by step, by a gateway."""
+    steps: Annotated[tuple[StepSpec, ...], Field(min_length=1, max_length=10)] = (
+        StepSpec(weight=10),
+        StepSpec(weight=50),
+    )
+    """Of a Canary."""
+    guard: Duration = "1h"
+    """The version before stays warm for this long, and comes back where the new one does worse than it did, or stops
+    answering. It ends early when the next version rolls out."""
+    progress_deadline: Interval = "10m"
+    """A version that is not ready after this long is given up; the champion serves on."""
+    analysis: AnalysisSpec = AnalysisSpec()
+    """How a challenger is judged while it has traffic."""
+    paused: bool = False
+    """Traffic stays where it is. A challenger that fails is still taken off it."""
+
+
+class RolloutPhase(StrEnum):
+    """Where a rollout is."""
+
+    Starting = "Starting"
+    Shifting = "Shifting"
+    Guarding = "Guarding"
+    Complete = "Complete"
+    RolledBack = "RolledBack"
+
+
+class Counters(Model):
+    """What pods have counted of clients' requests."""
+
+    pod: Annotated[str, Field(max_length=253)]
+    """The pod; where several are summed up, the version."""
+    requests: Count = 0
+    """Answered, failed or given up by the client."""
+    errors: Count = 0
+    """Failed or given up."""
+    slow: Count = 0
+    """Answered later than serving.slo promises."""
+    scores: ScoreCounts = (0,) * 20
+    """Predictions by probability, in twenty equal bins."""
+
+
+class Baseline(Model):
+    """A version's counters when the step began."""
+
+    version: Word
+    """The version."""
+    pods: Annotated[tuple[Counters, ...], Field(max_length=100)] = ()
+    """Of each of its pods."""
+
+
+class RolloutStatus(Model):
+    """The rollout that is under way, or the last one."""
+
+    version: Word
+    """The challenger."""
+    phase: RolloutPhase
+    """Starting, Shifting, Guarding, Complete or RolledBack."""
+    step: Annotated[int, Field(ge=0, le=10)] = 0
+    """Which step of spec.rollout.steps, from 1; 0 before the first."""
+    weight: Annotated[int, Field(ge=0, le=100)] = 0
+    """Percent of the gateway's requests that the challenger is to get."""
+    since: Time
+    """Since when it is in this step."""
+    baselines: Annotated[tuple[Baseline, ...], Field(max_length=2, json_schema_extra=map_list("version"))] = ()
+    """What each version had counted when the step began."""
+    before: Counters | None = None
+    """What the champion before showed in the last step; what comes after it is judged by it in its guard time."""
+    verdict: Verdict | None = None
+    """What the last analysis of this step found."""
+    message: Text = ""
+    """What it waits for, or why it ended."""

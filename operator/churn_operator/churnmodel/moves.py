@@ -1,0 +1,56 @@
+"""Every way in which a rollout can go on."""
+
+from dataclasses import dataclass
+
+from churn_operator.api.churnmodel import ServedVersion
+from churn_operator.core.objects import Violation
+
+
+@dataclass(frozen=True)
+class Start:
+    """An accepted version gets its server."""
+
+    version: ServedVersion
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The challenger gets a share of the traffic."""
+
+    version: ServedVersion
+    step: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class Promote:
+    """The version takes the traffic."""
+
+    version: ServedVersion
+    why: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """The challenger gets no traffic any more."""
+
+    version: ServedVersion
+    violation: Violation
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The champion before takes the traffic back, and the version after it is never promoted again."""
+
+    version: ServedVersion
+    violation: Violation
+
+
+@dataclass(frozen=True)
+class Stay:
+    """Traffic stays where it is."""
+
+    waits_for: str = ""
+
+
+Move = Start | Shift | Promote | GiveUp | Restore | Stay

@@ -1,0 +1,112 @@
+"""What the status says of a rollout after a move. Pure."""
+
+from dataclasses import asdict
+from datetime import datetime
+
+from churn_operator.api.analysis import Verdict
+from churn_operator.api.churnmodel import ServedVersion, VersionState
+from churn_operator.api.rollout import Baseline, Counters, RolloutPhase, RolloutStatus
+from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Restore, Shift, Start, Stay
+from churn_operator.churnmodel.observe import ChurnModelWorld
+from churn_operator.churnmodel.versions import champion_of, warm
+from churn_operator.core import clock
+
+WORTH_TELLING = 1.2
+"""A verdict on so many times the requests is written again."""
+
+
+def progress_after(
+    world: ChurnModelWorld, move: Move, progress: RolloutStatus | None, now: datetime
+) -> RolloutStatus | None:
+    """`progress` is where the rollout is, with what the present look found."""
+    at = clock.stamp(now)
+    match move:
+        case Start(version):
+            return _started(version, at)
+        case Shift(version, step, weight):
+            return _shifted(world, version, step, weight, at)
+        case Promote(version):
+            return _promoted(world, version, progress, at)
+        case GiveUp(version, violation) | Restore(version, violation):
+            return _ended(world, progress, violation.message, at)
+        case Stay(waits_for):
+            return _staying(world, waits_for, progress, now)
+
+
+def _started(version: ServedVersion, at: str) -> RolloutStatus:
+    if version.state is VersionState.RollingOut:
+        return RolloutStatus(version=version.version, phase=RolloutPhase.Starting, since=at)
+    return RolloutStatus(version=version.version, phase=RolloutPhase.RolledBack, since=at, message=version.reason)
+
+
+def _shifted(world: ChurnModelWorld, version: ServedVersion, step: int, weight: int, at: str) -> RolloutStatus:
+    champion = champion_of(world.status.versions)
+    both = [version.version] if champion is None else [champion.version, version.version]
+    return RolloutStatus(
+        version=version.version,
+        phase=RolloutPhase.Shifting,
+        step=step,
+        weight=weight,
+        since=at,
+        baselines=tuple(_baseline(world, one) for one in both),
+    )
+
+
+def _baseline(world: ChurnModelWorld, version: str) -> Baseline:
+    return Baseline(version=version, pods=world.counters.get(version) or ())
+
+
+def _promoted(world: ChurnModelWorld, version: ServedVersion, progress: RolloutStatus | None, at: str) -> RolloutStatus:
+    """The guard begins; without a version to go back to there is none."""
+    champion = champion_of(world.status.versions)
+    step = 0 if progress is None else progress.step
+    promoted = RolloutStatus(version=version.version, phase=RolloutPhase.Complete, step=step, weight=100, since=at)
+    if champion is None:
+        return promoted
+    return promoted.model_copy(
+        update={
+            "phase": RolloutPhase.Guarding,
+            "baselines": (_baseline(world, version.version),),
+            "before": _shown(world, champion.version),
+            "verdict": None if progress is None else progress.verdict,
+        }
+    )
+
+
+def _shown(world: ChurnModelWorld, version: str) -> Counters | None:
+    counts = world.counted(version)
+    return None if counts is None else Counters(pod=version, **asdict(counts))
+
+
+def is_news(last: Verdict | None, verdict: Verdict | None) -> bool:
+    """Another result, or so much more seen that people would like to know."""
+    if last is None or verdict is None or last.result is not verdict.result:
+        return last != verdict
+    return _seen(verdict) < _seen(last) or _seen(verdict) > _seen(last) * WORTH_TELLING
+
+
+def _seen(verdict: Verdict) -> int:
+    return sum(test.challenger.size for test in verdict.tests)
+
+
+def _ended(world: ChurnModelWorld, progress: RolloutStatus | None, why: str, at: str) -> RolloutStatus:
+    last = progress or RolloutStatus(version=_newest(world), phase=RolloutPhase.Starting, since=at)
+    ended = {"phase": RolloutPhase.RolledBack, "weight": 0, "since": at, "baselines": (), "before": None}
+    return last.model_copy(update=ended | {"message": why[:1024]})
+
+
+def _newest(world: ChurnModelWorld) -> str:
+    return world.status.versions[0].version
+
+
+def _staying(
+    world: ChurnModelWorld, waits_for: str, progress: RolloutStatus | None, now: datetime
+) -> RolloutStatus | None:
+    """What was said, until there is something new to say: a verdict that grew by a few requests is not."""
+    last = world.status.rollout
+    if progress is None or last is None:
+        return progress
+    if progress.phase is RolloutPhase.Guarding and warm(world) is None:
+        return progress.model_copy(update={"phase": RolloutPhase.Complete, "since": clock.stamp(now), "message": ""})
+    verdict = progress.verdict if is_news(last.verdict, progress.verdict) else last.verdict
+    return progress.model_copy(update={"verdict": verdict, "message": waits_for[:1024]})

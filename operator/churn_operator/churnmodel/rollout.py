@@ -1,0 +1,212 @@
+"""Which version serves, and how much of the traffic a challenger gets. Pure.
+
+Starting ─ answers ─▶ Shifting, step by step ─ the last one passed ─▶ Guarding ─ guard is over ─▶ Complete
+└──── too late ────┴── fails, or falls silent ──▶ RolledBack ◀── a breach ──┘
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from churn_operator.api.analysis import TestOutcome, Verdict
+from churn_operator.api.base import parse_duration
+from churn_operator.api.churnmodel import ServedVersion
+from churn_operator.api.reasons import Reason
+from churn_operator.api.rollout import RolloutPhase, RolloutStatus
+from churn_operator.churnmodel.analysis import Terms, breach, judge
+from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Restore, Shift, Start, Stay
+from churn_operator.churnmodel.observe import ChurnModelWorld, as_counts
+from churn_operator.churnmodel.progress import progress_after
+from churn_operator.churnmodel.versions import (
+    accepted,
+    champion_of,
+    has_server,
+    rolling_of,
+    version_of,
+    versions_after,
+    warm,
+)
+from churn_operator.core import clock
+from churn_operator.core.objects import Violation
+
+SETTLING = timedelta(seconds=10)
+"""A Service or a route that was changed leads to its new pods everywhere within this."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What becomes of the versions, which of them have servers, and how far the rollout is."""
+
+    move: Move
+    versions: tuple[ServedVersion, ...]
+    served: tuple[ServedVersion, ...]
+    progress: RolloutStatus | None
+
+    @property
+    def champion(self) -> ServedVersion | None:
+        return champion_of(self.versions)
+
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """Percent of the gateway's requests, by version."""
+        champion, progress = self.champion, self.progress
+        if champion is None:
+            return {}
+        if progress is None or progress.phase is not RolloutPhase.Shifting:
+            return {champion.version: 100}
+        return {champion.version: 100 - progress.weight, progress.version: progress.weight}
+
+
+def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
+    seen = _judged(world, now)
+    move = _move(world, seen, now)
+    versions = versions_after(world, move, now)
+    served = tuple(v for v in versions if has_server(world, v, now))
+    return Rollout(move, versions, served, progress_after(world, move, seen, now))
+
+
+def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
+    """The rollout as it stands, with what is to be said of it now."""
+    progress = world.status.rollout
+    if progress is None:
+        return None
+    if progress.phase is RolloutPhase.Shifting:
+        return progress.model_copy(update={"verdict": _verdict(world, progress)})
+    if progress.phase is RolloutPhase.Guarding and not _is_settling(progress, now):
+        return progress.model_copy(update={"verdict": _breach(world, progress)})
+    return progress
+
+
+def _move(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Move:
+    rolling = rolling_of(world.status.versions)
+    if rolling is not None:
+        return _roll(world, rolling, progress, now)
+    if before := _breached(world, progress, now):
+        return before
+    run = accepted(world)
+    if run is None or world.spec.suspend:
+        return Stay()
+    return Start(version_of(world, run, now))
+
+
+def _paused(world: ChurnModelWorld) -> str | None:
+    """What keeps traffic from moving on; a version that fails loses its traffic nevertheless."""
+    if world.spec.suspend:
+        return "spec.suspend is true"
+    return "spec.rollout.paused is true" if world.spec.rollout.paused else None
+
+
+def _roll(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus | None, now: datetime) -> Move:
+    """The next move of a challenger."""
+    if progress is not None and progress.version == rolling.version and progress.phase is RolloutPhase.Shifting:
+        return _shift(world, rolling, progress, now)
+    server = world.server(rolling.version)
+    if server is not None and server.answers:
+        waits_for = _paused(world)
+        return _admit(world, rolling) if waits_for is None else Stay(waits_for)
+    deadline = clock.parse(rolling.since) + parse_duration(world.spec.rollout.progress_deadline)
+    if now < deadline or world.kserve_missing:
+        return Stay()
+    message = f"{rolling.version} was not ready after {world.spec.rollout.progress_deadline}: {_heard(world, rolling)}"
+    return GiveUp(rolling, Violation(Reason.RolledBack, message))
+
+
+def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:
+    """It answered as expected: it may have traffic."""
+    champion = champion_of(world.status.versions)
+    if world.spec.rollout.strategy != "Canary" or champion is None:
+        return Promote(rolling, f"{rolling.version} answered a prediction as expected.")
+    if problem := route_problem(world):
+        return Stay(problem)
+    for version in (champion, rolling):
+        if world.counters.get(version.version) is None:
+            return Stay(f"the metrics of {version.version} cannot be read")
+    return Shift(rolling, 1, world.spec.rollout.steps[0].weight)
+
+
+def _shift(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus, now: datetime) -> Move:
+    """The next move of a challenger that has traffic."""
+    if failure := _failure(world, rolling, progress):
+        return GiveUp(rolling, failure)
+    steps, verdict = world.spec.rollout.steps, progress.verdict
+    if waits_for := _paused(world) or route_problem(world):
+        return Stay(waits_for)
+    if verdict is None or verdict.result is not TestOutcome.Pass:
+        return Stay("the analysis has not passed")
+    until = clock.parse(progress.since) + parse_duration(steps[min(progress.step, len(steps)) - 1].pause)
+    if now < until:
+        return Stay(f"the step lasts until {clock.stamp(until)}")
+    if progress.step >= len(steps):
+        return Promote(rolling, f"{rolling.version} passed every step: {verdict.message}")
+    return Shift(rolling, progress.step + 1, steps[progress.step].weight)
+
+
+def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus) -> Violation | None:
+    """Why the challenger must lose its traffic at once.
+
+    Where nobody answers the fault is more likely between the operator and them: nothing is concluded.
+    """
+    champion, server = champion_of(world.status.versions), world.server(rolling.version)
+    answers = champion is not None and (other := world.server(champion.version)) is not None and other.answers
+    if (server is None or not server.answers) and answers:
+        message = f"{rolling.version} failed with {progress.weight} % of the traffic: {_heard(world, rolling)}"
+        return Violation(Reason.ChallengerNotAnswering, message)
+    if progress.verdict is not None and progress.verdict.result is TestOutcome.Fail:
+        return Violation(Reason.AnalysisFailed, f"{rolling.version} failed: {progress.verdict.message}")
+    return None
+
+
+def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Restore | None:
+    """The new champion does what it must not, and the one before is still warm."""
+    champion, before = champion_of(world.status.versions), warm(world)
+    if progress is None or progress.phase is not RolloutPhase.Guarding or champion is None or before is None:
+        return None
+    if progress.verdict is not None and progress.verdict.result is TestOutcome.Fail:
+        message = f"{champion.version} failed in its guard time: {progress.verdict.message}"
+        return Restore(before, Violation(Reason.AnalysisFailed, message))
+    server = world.server(champion.version)
+    if server is not None and not server.answers and not _is_settling(progress, now):
+        message = f"{champion.version} failed in its guard time: {_heard(world, champion)}"
+        return Restore(before, Violation(Reason.ChampionNotAnswering, message))
+    return None
+
+
+def _heard(world: ChurnModelWorld, version: ServedVersion) -> str:
+    server = world.server(version.version)
+    if server is None:
+        return "its InferenceService was not made"
+    return server.message if server.answer is None else server.answer.message
+
+
+def route_problem(world: ChurnModelWorld) -> str | None:
+    """Why the gateway does not split as it was asked to."""
+    if world.route is None:
+        return world.gateway_problem or "the HTTPRoute is being made"
+    return world.gateway_problem or world.route.problem
+
+
+def _is_settling(progress: RolloutStatus, now: datetime) -> bool:
+    return abs(now - clock.parse(progress.since)) < SETTLING
+
+
+def _verdict(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
+    """The challenger beside the champion, since the step began."""
+    champion = champion_of(world.status.versions)
+    theirs = None if champion is None else world.counted(champion.version)
+    return judge(theirs, world.counted(progress.version), _offline(world, progress), _terms(world))
+
+
+def _breach(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
+    """The new champion beside what is promised and what the old one showed."""
+    before = None if progress.before is None else as_counts(progress.before)
+    slo, offline = world.spec.serving.slo, _offline(world, progress)
+    return breach(world.counted(progress.version), before, slo, offline, _terms(world))
+
+
+def _offline(world: ChurnModelWorld, progress: RolloutStatus) -> tuple[int, ...] | None:
+    return next((v.scores for v in world.status.versions if v.version == progress.version), None)
+
+
+def _terms(world: ChurnModelWorld) -> Terms:
+    rollout = world.spec.rollout
+    return Terms(rollout.analysis, stages=len(rollout.steps) + 1 if rollout.strategy == "Canary" else 1)

@@ -1,0 +1,133 @@
+"""What becomes of the versions, and which of them have servers. Pure."""
+
+from datetime import datetime
+
+from churn_operator.api.base import parse_duration
+from churn_operator.api.churnmodel import ServedVersion, VersionState
+from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Restore, Shift, Start, Stay
+from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, server_name
+from churn_operator.churnmodel.policies import number
+from churn_operator.core import clock
+from churn_operator.core.objects import identity
+
+VERSIONS_KEPT = 10
+
+
+def champion_of(versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
+    return next((v for v in versions if v.state is VersionState.Champion), None)
+
+
+def rolling_of(versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
+    return next((v for v in versions if v.state is VersionState.RollingOut), None)
+
+
+def warm(world: ChurnModelWorld) -> ServedVersion | None:
+    """The champion before, while it has a server that answers."""
+    retired = (v for v in world.status.versions if v.state is VersionState.Retired)
+    newest = max(retired, key=lambda version: version.since, default=None)
+    server = None if newest is None else world.server(newest.version)
+    return newest if server is not None and server.answers else None
+
+
+def accepted(world: ChurnModelWorld) -> RunSeen | None:
+    """The newest accepted run that no version was made of; an older one than the newest version is past its time."""
+    newest = max((number(version.version) for version in world.status.versions), default=0)
+    return next(
+        (r for r in reversed(world.runs) if r.status.result is not None and r.status.version and r.number > newest),
+        None,
+    )
+
+
+def version_of(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVersion:
+    result, resolved = run.status.result, run.status.resolved
+    if result is None or resolved is None or run.status.version is None:
+        raise ValueError(f"TrainingRun {run.name} was accepted without a result")
+    state, reason = _fate(world, run.name, result.model.digest)
+    return ServedVersion(
+        version=run.status.version,
+        run=run.name,
+        state=state,
+        reason=reason,
+        since=clock.stamp(now),
+        model=result.model,
+        revision=result.data.revision,
+        spec_digest=resolved.spec_digest,
+        registry_version=result.registry_version,
+        image=world.settings.predictor_image,
+        fetch_image=world.settings.jobs_image,
+        log_url=world.settings.collector_url or None,
+        golden=result.golden,
+        scores=result.scores,
+        metric=f"{resolved.task.training.metric}={run.status.metric}",
+    )
+
+
+def _fate(world: ChurnModelWorld, run: str, digest: str) -> tuple[VersionState, str]:
+    """A model that was taken off the traffic once does not come back by itself under another number."""
+    bad = (v for v in world.status.versions if v.state is VersionState.Quarantined and v.model.digest == digest)
+    same = next(bad, None)
+    if same is None:
+        return VersionState.RollingOut, f"{run} passed every gate."
+    return VersionState.Quarantined, f"It is the same model as {same.version}: {same.reason}"[:1024]
+
+
+def versions_after(world: ChurnModelWorld, move: Move, now: datetime) -> tuple[ServedVersion, ...]:
+    before = world.status.versions
+    match move:
+        case Start(version):
+            return _bounded((version, *before))
+        case Promote(chosen, why):
+            return tuple(_promoted(version, chosen, why, now) for version in before)
+        case GiveUp(chosen, violation):
+            return tuple(
+                _moved(version, VersionState.RolledBack, violation.message, now) if version == chosen else version
+                for version in before
+            )
+        case Restore(chosen, violation):
+            return tuple(_restored(version, chosen, violation.message, now) for version in before)
+        case Shift() | Stay():
+            return before
+
+
+def _bounded(versions: tuple[ServedVersion, ...]) -> tuple[ServedVersion, ...]:
+    """The newest ones, and the champion however old."""
+    kept = versions[: VERSIONS_KEPT - 1]
+    rest = versions[VERSIONS_KEPT - 1 :]
+    return kept + (tuple(v for v in rest if v.state is VersionState.Champion) or rest)[:1]
+
+
+def _promoted(version: ServedVersion, chosen: ServedVersion, why: str, now: datetime) -> ServedVersion:
+    if version == chosen:
+        return _moved(version, VersionState.Champion, why, now)
+    if version.state is VersionState.Champion:
+        return _moved(version, VersionState.Retired, f"{chosen.version} took its place.", now)
+    return version
+
+
+def _restored(version: ServedVersion, chosen: ServedVersion, why: str, now: datetime) -> ServedVersion:
+    if version == chosen:
+        return _moved(version, VersionState.Champion, f"It took the traffic back: {why}", now)
+    if version.state is VersionState.Champion:
+        return _moved(version, VersionState.Quarantined, why, now)
+    return version
+
+
+def _moved(version: ServedVersion, state: VersionState, reason: str, now: datetime) -> ServedVersion:
+    return version.model_copy(update={"state": state, "reason": reason[:1024], "since": clock.stamp(now)})
+
+
+def has_server(world: ChurnModelWorld, version: ServedVersion, now: datetime) -> bool:
+    """The champion, the one on its way, and for the guard time the one before; once that is gone it stays gone."""
+    if version.state is VersionState.Retired:
+        was_retired = version in world.status.versions
+        return now < guard_ends(world, version) and (not was_retired or _is_live(world, version))
+    return version.state in (VersionState.Champion, VersionState.RollingOut)
+
+
+def _is_live(world: ChurnModelWorld, version: ServedVersion) -> bool:
+    server = ("InferenceService", server_name(world.name, version.version))
+    return any(identity(child) == server for child in world.children)
+
+
+def guard_ends(world: ChurnModelWorld, version: ServedVersion) -> datetime:
+    return clock.parse(version.since) + parse_duration(world.spec.rollout.guard)

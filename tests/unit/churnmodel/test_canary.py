@@ -1,0 +1,285 @@
+"""A challenger gets its traffic step by step, and loses all of it at once."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from support.kinds import NOW, make_run, make_server, make_spec, make_version, serving_world
+
+from churn_operator.api.churnmodel import VersionState
+from churn_operator.api.rollout import Counters
+from churn_operator.api.trainingrun import RunPhase
+from churn_operator.churnmodel.build import build
+from churn_operator.churnmodel.decide import decide
+from churn_operator.churnmodel.moves import GiveUp, Promote, Restore, Shift, Stay
+from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen, route_seen
+from churn_operator.churnmodel.report import report, story
+from churn_operator.churnmodel.rollout import decide_rollout
+from churn_operator.core import clock
+from churn_operator.core.objects import Desired
+
+GATEWAY = {"parentRefs": [{"name": "public", "namespace": "gateways"}], "hostnames": ["telco.example.com"]}
+STEPS = [{"weight": 10, "pause": "1m"}, {"weight": 50, "pause": "1m"}]
+OTHER = f"sha256:{'cd' * 32}"
+
+
+def counters(requests: int, errors: int = 0, slow: int = 0) -> tuple[Counters, ...]:
+    return (Counters(pod="pod", requests=requests, errors=errors, slow=slow),)
+
+
+GOOD = {"v1": counters(9000, 90), "v2": counters(1000, 10)}
+BAD = {"v1": counters(9000, 90), "v2": counters(1000, 100)}
+FEW = {"v1": counters(90), "v2": counters(10)}
+BLIND = {"v1": counters(9000), "v2": None}
+
+
+def ago(**time: float) -> str:
+    return clock.stamp(NOW - timedelta(**time))
+
+
+def canary(step: int = 0, *, since: str = ago(minutes=2), **fields: Any) -> ChurnModelWorld:
+    """Version 2 beside champion 1, in a step of a canary; 0 is before the first."""
+    phase = "Shifting" if step else "Starting"
+    weight = 0 if not step else (10, 50)[step - 1]
+    rollout = {"version": "v2", "phase": phase, "step": step, "weight": weight, "since": since}
+    return rolling(rollout, **({"route": RouteSeen({"v1": 100 - weight, "v2": weight})} | fields))
+
+
+def guarded(**fields: Any) -> ChurnModelWorld:
+    """Version 2 took the place of version 1, which is still warm."""
+    rollout = {"version": "v2", "phase": "Guarding", "step": 2, "weight": 100, "since": ago(minutes=2)}
+    versions = [make_version(2), make_version(1, VersionState.Retired, since=ago(minutes=2))]
+    return rolling(rollout, versions=versions, target="v2", **fields)
+
+
+def rolling(rollout: Mapping[str, Any], **fields: Any) -> ChurnModelWorld:
+    spec: dict[str, Any] = {"strategy": "Canary", "steps": STEPS} | fields.pop("spec", {})
+    rolls = make_version(2, VersionState.RollingOut, since=ago(minutes=3))
+    versions = fields.pop("versions", [rolls, make_version(1)])
+    model = make_spec(serving={"gateway": GATEWAY}, rollout=spec, suspend=fields.pop("suspend", False))
+    world: dict[str, Any] = {
+        "status": {"versions": versions, "rollout": rollout},
+        "runs": (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted)),
+        "servers": (make_server(1), make_server(2)),
+        "counters": {"v1": counters(0), "v2": counters(0)},
+        "route": RouteSeen({"v2": 100}),
+    }
+    return serving_world(model, **(world | fields))
+
+
+SILENT = (make_server(1), make_server(2, ok=False))
+NOBODY = (make_server(1, ok=False), make_server(2, ok=False))
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        pytest.param(canary(), Shift, id="one that answers gets its first share"),
+        pytest.param(canary(servers=SILENT), Stay, id="one that does not answer gets none"),
+        pytest.param(canary(spec={"paused": True}), Stay, id="nor while paused"),
+        pytest.param(canary(suspend=True), Stay, id="nor while suspended"),
+        pytest.param(canary(counters=BLIND), Stay, id="nor while its metrics cannot be read"),
+        pytest.param(canary(route=None), Stay, id="nor before there is a route"),
+        pytest.param(canary(gateway_problem="there is no Gateway"), Stay, id="nor without a Gateway"),
+        pytest.param(canary(versions=[make_version(2, VersionState.RollingOut)]), Promote, id="the first gets all"),
+        pytest.param(canary(1, counters=GOOD), Shift, id="one that passed a step gets more"),
+        pytest.param(canary(1, counters=GOOD, since=ago(seconds=50)), Stay, id="but not before the pause is over"),
+        pytest.param(canary(1, counters=FEW), Stay, id="nor after too few requests"),
+        pytest.param(canary(1, counters=BLIND), Stay, id="nor where its metrics cannot be read"),
+        pytest.param(canary(1, counters=GOOD, spec={"paused": True}), Stay, id="nor while paused "),
+        pytest.param(canary(1, counters=GOOD, suspend=True), Stay, id="nor while suspended "),
+        pytest.param(canary(1, counters=GOOD, gateway_problem="gone"), Stay, id="nor while the Gateway is gone"),
+        pytest.param(canary(2, counters=GOOD), Promote, id="one that passed the last gets all"),
+        pytest.param(canary(1, counters=BAD), GiveUp, id="one that fails gets none"),
+        pytest.param(canary(1, counters=BAD, since=ago(seconds=1)), GiveUp, id="at once"),
+        pytest.param(canary(1, counters=BAD, spec={"paused": True}), GiveUp, id="paused or not"),
+        pytest.param(canary(1, counters=BAD, suspend=True), GiveUp, id="suspended or not"),
+        pytest.param(canary(2, servers=SILENT), GiveUp, id="one that falls silent gets none"),
+        pytest.param(canary(2, servers=(make_server(1),)), GiveUp, id="nor one whose server is gone"),
+        pytest.param(canary(2, servers=NOBODY), Stay, id="where nobody answers nothing is concluded"),
+        pytest.param(guarded(), Stay, id="a new champion is guarded"),
+        pytest.param(guarded(counters={"v2": counters(1000, 100)}), Restore, id="and gives way when it fails"),
+        pytest.param(guarded(counters={"v2": None}), Stay, id="but not when its metrics cannot be read"),
+        pytest.param(guarded(servers=SILENT), Restore, id="or falls silent"),
+        pytest.param(guarded(servers=(make_server(2, ok=False),)), Stay, id="unless there is nothing to go back to"),
+        pytest.param(guarded(servers=NOBODY), Stay, id="or that is silent, too"),
+    ],
+)
+def test_each_state_of_a_canary_has_one_move(world: ChurnModelWorld, expected: type) -> None:
+    assert isinstance(decide_rollout(world, NOW).move, expected)
+
+
+@pytest.mark.parametrize(
+    ("world", "weights"),
+    [
+        pytest.param(canary(), {"v1": 90, "v2": 10}, id="the first step"),
+        pytest.param(canary(1, counters=GOOD), {"v1": 50, "v2": 50}, id="the second"),
+        pytest.param(canary(1, counters=FEW), {"v1": 90, "v2": 10}, id="a step that lasts"),
+        pytest.param(canary(2, counters=GOOD), {"v2": 100}, id="a promotion"),
+        pytest.param(canary(2, counters=BAD), {"v1": 100}, id="a failure"),
+        pytest.param(guarded(), {"v2": 100}, id="a guard"),
+        pytest.param(guarded(counters={"v2": counters(1000, 100)}), {"v1": 100}, id="a breach"),
+    ],
+)
+def test_the_route_has_the_weights_of_the_move(world: ChurnModelWorld, weights: dict[str, int]) -> None:
+    backends = route(world)["spec"]["rules"][0]["backendRefs"]
+    assert {b["name"].removeprefix("telco-").removesuffix("-predictor"): b["weight"] for b in backends} == weights
+
+
+def route(world: ChurnModelWorld) -> dict[str, Any]:
+    built = build(world, decide(world, NOW))
+    return next(dict(d.object) for d in built if isinstance(d, Desired) and d.object["kind"] == "HTTPRoute")
+
+
+def test_the_route_attaches_to_the_gateway_under_its_host_names() -> None:
+    assert route(canary())["spec"]["parentRefs"] == [
+        {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "gateways", "name": "public"}
+    ]
+    assert route(canary())["spec"]["hostnames"] == ["telco.example.com"]
+
+
+def test_without_the_gateway_api_no_route_is_made() -> None:
+    built = build(world := canary(has_routes=False), decide(world, NOW))
+    assert not [d for d in built if isinstance(d, Desired) and d.object["kind"] == "HTTPRoute"]
+
+
+def states(world: ChurnModelWorld) -> dict[str, str]:
+    return {version.version: version.state for version in decide_rollout(world, NOW).versions}
+
+
+def test_a_breach_brings_back_the_champion_before() -> None:
+    assert states(guarded(counters={"v2": counters(1000, 100)})) == {"v2": "Quarantined", "v1": "Champion"}
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"),
+    [
+        pytest.param(make_version(2).model.digest, "Quarantined", id="the same model"),
+        pytest.param(OTHER, "RollingOut", id="another"),
+    ],
+)
+def test_a_model_that_was_quarantined_does_not_come_back_under_another_number(digest: str, expected: str) -> None:
+    bad = make_version(2, VersionState.Quarantined)
+    good = make_version(1, model=bad.model.model_copy(update={"digest": OTHER}))
+    run = make_run(3, RunPhase.Accepted)
+    result = run.status.result
+    assert result is not None
+    model = result.model.model_copy(update={"digest": digest})
+    run = make_run(3, RunPhase.Accepted, result=result.model_copy(update={"model": model}))
+    world = serving_world(status={"versions": [bad, good]}, runs=(run,))
+    assert states(world)["v3"] == expected
+
+
+def test_a_step_is_judged_by_what_was_counted_since_it_began() -> None:
+    """The hundred errors of the challenger are older than the step."""
+    old = {"v1": counters(9000, 90), "v2": counters(1000, 100)}
+    now = {"v1": counters(18000, 180), "v2": counters(2000, 110)}
+    began = [{"version": v, "pods": [pod.model_dump() for pod in pods]} for v, pods in old.items()]
+    rollout = {"version": "v2", "phase": "Shifting", "step": 1, "weight": 10, "since": ago(minutes=2)}
+    world = rolling(rollout | {"baselines": began}, counters=now)
+    assert isinstance(decide_rollout(world, NOW).move, Shift)
+    assert isinstance(decide_rollout(rolling(rollout, counters=now), NOW).move, GiveUp)
+
+
+def test_a_promotion_remembers_what_the_champion_before_showed() -> None:
+    progress = decide_rollout(canary(2, counters=GOOD), NOW).progress
+    assert progress is not None
+    assert progress.phase == "Guarding"
+    assert progress.before == Counters(pod="v1", requests=9000, errors=90)
+    assert [(baseline.version, baseline.pods) for baseline in progress.baselines] == [("v2", GOOD["v2"])]
+
+
+def test_the_guard_is_over_when_the_champion_before_is_gone() -> None:
+    progress = decide_rollout(guarded(servers=(make_server(2),)), NOW).progress
+    assert progress is not None
+    assert progress.phase == "Complete"
+
+
+@pytest.mark.parametrize(
+    ("world", "status", "reason", "words"),
+    [
+        pytest.param(canary(servers=SILENT), "Unknown", "RollingOut", "no traffic yet", id="starting"),
+        pytest.param(
+            canary(gateway_problem="no Gateway"), "Unknown", "RollingOut", "no Gateway", id="without a Gateway"
+        ),
+        pytest.param(canary(1, counters=FEW), "Unknown", "Shifting", "Step 1 of 2: v2 is to have 10 %", id="a step"),
+        pytest.param(canary(1, counters=BLIND), "Unknown", "AnalysisUnavailable", "could not be read", id="blind"),
+        pytest.param(canary(1, counters=BAD), "False", "RolledBack", "v2 failed: 100 of 1,000", id="a failure"),
+        pytest.param(guarded(), "True", "RolloutComplete", "Traffic is on v2", id="a guard"),
+        pytest.param(
+            guarded(gateway_problem="there is no Gateway"),
+            "False",
+            "GatewayUnavailable",
+            "may not reach",
+            id="no way in",
+        ),
+    ],
+)
+def test_the_condition_tells_where_the_rollout_is(world: Any, status: str, reason: str, words: str) -> None:
+    reported = report(world, decide(world, NOW), None, NOW).condition("RolloutHealthy")
+    assert reported is not None
+    assert (reported.status, reported.reason) == (status, reason)
+    assert words in reported.message
+
+
+@pytest.mark.parametrize(
+    ("world", "reasons"),
+    [
+        pytest.param(canary(), ["Shifting"], id="a share"),
+        pytest.param(canary(1, counters=GOOD), ["Shifting"], id="a greater share"),
+        pytest.param(canary(1, counters=FEW), [], id="nothing"),
+        pytest.param(canary(2, counters=GOOD), ["Promoted"], id="a promotion"),
+        pytest.param(canary(1, counters=BAD), ["AnalysisFailed"], id="a failure"),
+        pytest.param(canary(1, servers=SILENT), ["ChallengerNotAnswering"], id="a silence"),
+        pytest.param(guarded(servers=SILENT), ["ChampionNotAnswering"], id="a breach"),
+    ],
+)
+def test_each_move_becomes_an_event(world: ChurnModelWorld, reasons: list[str]) -> None:
+    assert [told.reason for told in story(decide(world, NOW))] == reasons
+
+
+def test_traffic_is_what_was_read_back_beside_what_was_counted() -> None:
+    world = canary(1, counters={"v1": counters(910), "v2": counters(90)}, route=RouteSeen({"v1": 80, "v2": 20}))
+    reported = report(world, decide(world, NOW), None, NOW)
+    assert [(t.version, t.percent, t.counted) for t in reported.traffic] == [("v1", 80, 91), ("v2", 20, 9)]
+    assert reported.summary.traffic == "v1=80%, v2=20%"
+
+
+def test_a_verdict_that_grew_by_a_few_requests_is_not_written_again() -> None:
+    first = decide_rollout(canary(1, counters=FEW), NOW).progress
+    assert first is not None
+    more = {"v1": counters(91), "v2": counters(11)}
+    world = rolling(first.model_dump(), counters=more)
+    assert decide_rollout(world, NOW).progress == first
+
+
+def live(generation: int = 2, observed: int = 2, **conditions: str) -> dict[str, Any]:
+    said = [
+        {"type": type_, "status": status, "reason": "Because", "message": "so", "observedGeneration": observed}
+        for type_, status in ({"Accepted": "True", "ResolvedRefs": "True"} | conditions).items()
+    ]
+    backends = [{"name": "telco-v1-predictor", "weight": 90}, {"name": "telco-v2-predictor", "weight": 10}]
+    return {
+        "metadata": {"generation": generation},
+        "spec": {"parentRefs": [{}], "rules": [{"backendRefs": backends}]},
+        "status": {"parents": [{"parentRef": {"name": "public"}, "conditions": said}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("route", "problem"),
+    [
+        pytest.param(live(), None, id="one that is taken"),
+        pytest.param(live(observed=1), "the Gateway has not taken up the HTTPRoute's last change", id="late"),
+        pytest.param(live() | {"status": {}}, "the Gateway has not answered for the HTTPRoute", id="unanswered"),
+        pytest.param(
+            live(Accepted="False"), "Gateway public does not take the HTTPRoute: Because: so", id="not admitted"
+        ),
+        pytest.param(
+            live(ResolvedRefs="False"), "Gateway public does not take the HTTPRoute: Because: so", id="leads nowhere"
+        ),
+    ],
+)
+def test_a_route_is_believed_when_its_gateway_took_it_as_it_is(route: dict[str, Any], problem: str | None) -> None:
+    assert route_seen("telco", route) == RouteSeen({"v1": 90, "v2": 10}, problem)
