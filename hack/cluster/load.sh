@@ -39,9 +39,14 @@ import() { # image manifest
   cp "$LAYOUT/oci-layout" "$LAYOUT/part"
   jq --arg name "$1" --arg manifest "$2" '.manifests |= map(select(.digest == $manifest) | .annotations = {"io.containerd.image.name": $name})[:1]' \
     "$LAYOUT/index.json" >"$LAYOUT/part/index.json"
-  tar -c -C "$LAYOUT/part" oci-layout index.json -C "$LAYOUT" "${blobs[@]/#sha256:/blobs/sha256/}" | ctr_ images import - >/dev/null
+  # containerd clears away what no image needs, and may take what this one is about to be laid upon
+  unpack "${blobs[@]}" || unpack "${blobs[@]}" || die "containerd cannot unpack $1"
   [[ $(node_digest "$1") == "$2" ]] || die "containerd did not take $1"
   say "loaded $1"
+}
+
+unpack() { # blob…
+  tar -c -C "$LAYOUT/part" oci-layout index.json -C "$LAYOUT" "${@/#sha256:/blobs/sha256/}" | ctr_ images import - >/dev/null
 }
 
 blobs_of() { jq -r '.config.digest, .layers[].digest' "$LAYOUT/blobs/${1/://}"; }

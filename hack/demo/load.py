@@ -32,7 +32,7 @@ def predict(url: str, instance: dict[str, Any], timeout: float = TIMEOUT) -> dic
         OSError: nobody answered, or not with 200.
     """
     with closing(_connection(url, timeout)) as connection:
-        return _predict(connection, url, instance)
+        return _ask(connection, url, [instance], {})[0]
 
 
 def send(url: str, instances: Sequence[dict[str, Any]], name: str, at_once: int = 20) -> int:
@@ -53,10 +53,6 @@ def send(url: str, instances: Sequence[dict[str, Any]], name: str, at_once: int 
 def _connection(url: str, timeout: float = TIMEOUT) -> http.client.HTTPConnection:
     """One that opens itself when it is used, and again after it was closed."""
     return http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
-
-
-def _predict(connection: http.client.HTTPConnection, url: str, instance: dict[str, Any]) -> dict[str, Any]:
-    return _ask(connection, url, [instance], {})[0]
 
 
 def _ask(
@@ -103,6 +99,8 @@ class Load:
     customers: Sequence[dict[str, Any]]
     """Asked about in turn."""
     per_second: float = 50
+    host: str = ""
+    """The name by which a Gateway knows whom it is asked for; empty: the url's."""
     keep_alive: bool = False
     """Whether a worker keeps its connection, or opens one for each request.
 
@@ -154,13 +152,16 @@ class Load:
             connection.close()
         was_kept = connection.sock is not None
         try:
-            return str(_predict(connection, self.url, customer)["version"])
+            return str(self._predict(connection, customer)["version"])
         except OSError as error:
             if not (was_kept and _is_gone(error)):
                 raise
             connection.close()
             self.repeated.append(time.monotonic())
-            return str(_predict(connection, self.url, customer)["version"])
+            return str(self._predict(connection, customer)["version"])
+
+    def _predict(self, connection: http.client.HTTPConnection, customer: dict[str, Any]) -> dict[str, Any]:
+        return _ask(connection, self.url, [customer], {"Host": self.host} if self.host else {})[0]
 
     @property
     def failures(self) -> list[Sample]:

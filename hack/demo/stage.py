@@ -17,6 +17,8 @@ from hack.demo.storage import ObjectStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "samples"
+GATEWAYS = "gateways"
+"""The namespace of the cluster's Gateway."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class Stage:
         if service is None:
             raise LookupError(f"there is no Service {model}")
         return f"http://{service['spec']['clusterIP']}/v1/models/{model}:predict"
+
+
+def gateway(model: str) -> str:
+    """The address of a model's predictions behind the cluster's Gateway, as this machine reaches it."""
+    spec = kubectl_json("-n", GATEWAYS, "get", "service", "traefik")["spec"]
+    return f"http://{spec['clusterIP']}/v1/models/{model}:predict"
 
 
 def customer(table: pd.DataFrame, position: int = 0) -> Object:

@@ -11,7 +11,10 @@ from churn_operator.api.base import Duration, Interval, Model, Name, Text, Time,
 Hostname = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Count = Annotated[int, Field(ge=0)]
 
-_SECONDS = "duration({0}.endsWith('d') ? string(int({0}.replace('d', '')) * 24) + 'h' : {0})"
+_SECONDS = (
+    "int({0}.substring(0, size({0}) - 1)) * {{'s': 1, 'm': 60, 'h': 3600, 'd': 86400}}[{0}.substring(size({0}) - 1)]"
+)
+"""A duration in CEL, which itself knows no days."""
 
 
 class ParentRef(Model):

@@ -33,7 +33,7 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
     judgements = (
         ready,
         _trained(world, decision, problem),
-        _rollout_healthy(world, decision, problem),
+        _rollout_healthy(world, decision, problem, now),
         _within_drift_limits(world, decision),
     )
     traffic = _traffic(world)
@@ -53,25 +53,25 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
 
 
 def story(decision: Decision) -> tuple[Judgement, ...]:
-    """The moves that no condition tells: step by step, its reason stays the same."""
+    """The moves that no condition tells: step by step, its reason stays the same. Each is news of its own."""
     match decision.rollout.move:
         case Shift(version, step, weight):
             message = f"{version.version} gets {weight} % of the traffic (step {step})."
-            return (Judgement("RolloutHealthy", None, Reason.Shifting, message),)
+            return (Judgement(f"{version.version}/{step}", None, Reason.Shifting, message),)
         case Promote(version, why):
             message = f"{version.version} is champion: {why}"
-            return (Judgement("RolloutHealthy", holds=True, reason=Reason.Promoted, message=message),)
+            return (Judgement(version.version, holds=True, reason=Reason.Promoted, message=message),)
         case GiveUp(version, violation):
-            return (_back(f"{version.version} gets no traffic any more", violation),)
+            return (_back(version, "gets no traffic any more", violation),)
         case Restore(version, violation):
-            return (_back(f"{version.version} is champion again", violation),)
+            return (_back(version, "is champion again", violation),)
         case Start() | Stay():
             return ()
 
 
-def _back(what: str, violation: Violation) -> Judgement:
-    message = f"{what}: {violation.message}"
-    return Judgement("RolloutHealthy", holds=False, reason=violation.reason, message=message)
+def _back(version: ServedVersion, what: str, violation: Violation) -> Judgement:
+    message = f"{version.version} {what}: {violation.message}"
+    return Judgement(version.version, holds=False, reason=violation.reason, message=message)
 
 
 def _last_run(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> int:
@@ -213,7 +213,7 @@ def is_shifting(progress: RolloutStatus | None) -> bool:
     return progress is not None and progress.phase is RolloutPhase.Shifting
 
 
-def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> Judgement:
+def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime) -> Judgement:
     rolling, versions, progress = _rolling(decision), decision.rollout.versions, decision.rollout.progress
     if problem is not None and problem.reason != Reason.TrackingUnavailable:
         return Judgement("RolloutHealthy", holds=False, reason=problem.reason, message=problem.message)
@@ -228,7 +228,8 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
     newest = versions[0]
     if newest.state in (VersionState.RolledBack, VersionState.Quarantined):
         return Judgement("RolloutHealthy", holds=False, reason=Reason.RolledBack, message=newest.reason)
-    if world.spec.serving.gateway is not None and (trouble := route_problem(world)):
+    trouble = None if world.spec.serving.gateway is None or _is_young(newest, now) else route_problem(world)
+    if trouble is not None:
         message = f"{newest.version} has all of the traffic, but clients of the gateway may not reach it: {trouble}."
         return Judgement("RolloutHealthy", holds=False, reason=Reason.GatewayUnavailable, message=message)
     return Judgement(
@@ -246,7 +247,7 @@ def _shifting_reason(progress: RolloutStatus) -> Reason:
 
 def _shifting(world: ChurnModelWorld, progress: RolloutStatus) -> str:
     verdict = "" if progress.verdict is None else f" {progress.verdict.result}: {progress.verdict.message}"
-    waits = f" It goes no further: {progress.message}." if progress.message else ""
+    waits = f" It goes no further yet: {progress.message}." if progress.message else ""
     return (
         f"Step {progress.step} of {len(world.spec.rollout.steps)}: {progress.version} is to have {progress.weight} % "
         f"of the traffic since {progress.since}.{verdict}{waits}"
