@@ -176,6 +176,9 @@ class TrainResult(Model):
     """Probability at or above which a customer is called a churner."""
     comparisons: Annotated[tuple[ComparisonResult, ...], Field(max_length=32)] = ()
     """Beside the champion."""
+    scores: ScoreCounts | None = None
+    """How the probabilities of the held-out rows are spread: counts of 20 equal bins from 0 to 1. What clients get is
+    compared with it. Absent in a result of before they were counted."""
     model: ModelRef
     """The challenger's files."""
     registry_version: Word

@@ -14,6 +14,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from churn_operator.api.analysis import SCORE_BINS
 from churn_operator.api.training import LOWER_IS_BETTER, Metric
 
 Floats = NDArray[np.float64]
@@ -165,6 +166,12 @@ _METRICS: dict[Metric, Callable[[Forecast, Floats], Floats]] = {
     "brier_score": _brier_score,
     "expected_calibration_error": _calibration_error,
 }
+
+
+def score_counts(probability: Floats) -> tuple[int, ...]:
+    """How many of the probabilities, of shape (rows,), each of SCORE_BINS holds; as the predictor counts them."""
+    numbers = np.searchsorted(SCORE_BINS[:-1], probability, side="left")
+    return tuple(np.bincount(numbers, minlength=len(SCORE_BINS)).tolist())
 
 
 def best_threshold(truth: NDArray[np.int64], probability: Floats) -> float:

@@ -110,6 +110,7 @@ def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
         metrics=measured,
         threshold=challenger.threshold,
         comparisons=compared,
+        scores=metrics.score_counts(challenger.forecast.probability),
         model=stored,
         registry_version=number,
         run_id=tracker.run_id,

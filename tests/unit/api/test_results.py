@@ -30,6 +30,16 @@ def test_a_large_result_is_packed_and_comes_back_whole() -> None:
     assert TrainResult.model_validate_json(decode_result(text)) == result
 
 
+def test_the_scores_of_a_million_rows_fit_beside_the_rest() -> None:
+    result = kinds.make_result(scores=[50_000] * 20)
+    assert len(encode_result(result)) - len(encode_result(kinds.make_result())) < RESULT_LIMIT / 20
+    assert TrainResult.model_validate_json(encode_result(result)) == result
+
+
+def test_a_result_of_before_scores_were_counted_has_none() -> None:
+    assert TrainResult.model_validate_json(encode_result(kinds.make_result())).scores is None
+
+
 def test_a_result_that_cannot_be_packed_is_refused_with_its_size() -> None:
     noise = {f"column_{number}": secrets.token_hex(40) for number in range(200)}
     with pytest.raises(ValueError, match=f"the result takes [0-9]+ bytes of {RESULT_LIMIT}"):

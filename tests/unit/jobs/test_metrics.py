@@ -9,13 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from churn_operator.api.analysis import SCORE_BINS
 from churn_operator.api.training import Metric
-from churn_operator.jobs.metrics import _METRICS, METRICS, Forecast, best_threshold, evaluate, improvement_bound
+from churn_operator.jobs.metrics import (
+    _METRICS,
+    METRICS,
+    Forecast,
+    best_threshold,
+    evaluate,
+    improvement_bound,
+    score_counts,
+)
+from churn_operator.predictor.metrics import Probabilities
 
 RNG = np.random.default_rng(3)
 TRUTH = RNG.integers(0, 2, 300)
 PROBABILITY = np.clip(TRUTH * 0.3 + RNG.random(300) * 0.7, 0, 1).round(2)  # rounded: many are equal
 FORECAST = Forecast(TRUTH, PROBABILITY, 0.5)
+
+BOUNDS = [float(np.float32(bound)) for bound in SCORE_BINS]
 
 RANKED = {"roc_auc": sk.roc_auc_score, "average_precision": sk.average_precision_score}
 CALLED = {
@@ -125,3 +137,12 @@ def test_the_threshold_is_the_one_of_the_highest_f1() -> None:
 
 def test_the_threshold_of_one_probability_for_all_is_that_one() -> None:
     assert best_threshold(TRUTH, np.full(300, 0.4)) == pytest.approx(0.4)
+
+
+@given(arrays(np.float32, st.integers(0, 50), elements=st.floats(0, 1, width=32) | st.sampled_from(BOUNDS)))
+def test_probabilities_are_counted_as_the_predictor_counts_them(probability: Any) -> None:
+    """Also on the bounds of bins, which a number of 32 bits may miss by a little."""
+    served = Probabilities()
+    served.add(("telco", "v1"), probability.tolist())
+    buckets = [s.value for m in served.collect() for s in m.samples if s.name == "churn_predictor_probability_bucket"]
+    assert np.cumsum(score_counts(probability.astype(np.float64))).tolist() == buckets[:-1]

@@ -65,6 +65,12 @@ class TestResult:
         assert Path(read.snapshot).read_bytes() == TELCO.read_bytes()
         assert 0.18 < read.holdout_rows / read.rows < 0.22
 
+    def test_every_held_out_probability_is_counted(self, trained: Trained) -> None:
+        scores = trained.result.scores
+        assert scores is not None
+        assert sum(scores) == trained.result.data.holdout_rows
+        assert scores[0] == max(scores), "most customers are sure to stay"
+
     def test_it_fits_a_termination_message_without_being_packed(self, trained: Trained) -> None:
         assert encode_result(trained.result).startswith("{")
         assert len(encode_result(trained.result)) < RESULT_LIMIT / 2
