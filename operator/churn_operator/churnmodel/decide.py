@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.reasons import Reason
+from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, server_name
 from churn_operator.churnmodel.policies import Wish, held, is_served, number, probed, tried, wished
 from churn_operator.core import clock
@@ -131,7 +132,7 @@ def _accepted(world: ChurnModelWorld) -> RunSeen | None:
     """The newest accepted run that no version was made of; an older one than the newest version is past its time."""
     newest = max((number(version.version) for version in world.status.versions), default=0)
     return next(
-        (r for r in reversed(world.runs) if r.status.result is not None and r.status.version and r.number > newest),
+        (r for r in reversed(world.runs) if r.status.phase is RunPhase.Accepted and r.number > newest),
         None,
     )
 
@@ -144,7 +145,7 @@ def _version(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVersi
         version=run.status.version,
         run=run.name,
         state=VersionState.RollingOut,
-        reason=f"{run.name} passed every gate.",
+        reason=_accepted_because(run),
         since=clock.stamp(now),
         model=result.model,
         revision=result.data.revision,
@@ -156,6 +157,12 @@ def _version(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVersi
         golden=result.golden,
         metric=f"{resolved.task.training.metric}={run.status.metric}",
     )
+
+
+def _accepted_because(run: RunSeen) -> str:
+    approved = run.status.condition("Approved")
+    said = f" {approved.message}" if approved is not None and approved.reason == Reason.Approved else ""
+    return f"{run.name} passed every gate.{said}"[:1024]
 
 
 def _versions(world: ChurnModelWorld, step: RolloutStep, now: datetime) -> tuple[ServedVersion, ...]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from churn_operator.api.base import API_VERSION, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
-from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
+from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing
 from churn_operator.core.job import ROLE_LABEL, Absent, JobState, observe_job, pods_of
@@ -16,7 +16,6 @@ from churn_operator.core.objects import MODEL_LABEL, OWNED, Key, Object, is_cont
 from churn_operator.settings import Settings
 
 SERVING_API = "serving.kserve.io/v1beta1"
-FINAL = frozenset({RunPhase.Accepted, RunPhase.Rejected, RunPhase.Failed})
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,18 @@ class RunSeen:
     status: TrainingRunStatus
 
     @property
-    def is_final(self) -> bool:
-        return self.status.phase in FINAL
+    def is_measured(self) -> bool:
+        """Nothing is trained any more. One that awaits approval may wait for days, and holds nothing up meanwhile."""
+        return self.status.phase in SETTLED or self.awaits_approval
+
+    @property
+    def awaits_approval(self) -> bool:
+        return self.status.phase is RunPhase.AwaitingApproval
+
+    @property
+    def ended_at(self) -> str | None:
+        """When its training came to an end: what people say days later starts no cooldown."""
+        return self.status.awaiting_since or self.status.finished_at
 
 
 @dataclass(frozen=True)
