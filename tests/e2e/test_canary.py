@@ -14,8 +14,8 @@ from hack.demo.stage import GATEWAYS, SAMPLES, Stage, gateway
 
 MEMBERS = SAMPLES / "gym" / "gym.csv"
 PER_SECOND = 100
-SETTLED = 2.0
-"""Seconds after which a Gateway has taken up a change of weights."""
+SETTLED = 3.0
+"""Seconds within which a Gateway has taken up a change of weights, and the test has seen it."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def door(stage: Stage) -> Door:
 
 def split(samples: list[Sample], since: float, until: float) -> float:
     """The share of the answers in that stretch of time that the challenger gave."""
-    versions = [sample.version for sample in samples if since + SETTLED < sample.at < until]
+    versions = [sample.version for sample in samples if since + SETTLED < sample.at < until - SETTLED]
     return versions.count("v2") / len(versions)
 
 

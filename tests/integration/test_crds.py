@@ -38,6 +38,11 @@ ACCEPTED = [
             "monitoring": {"current": {"predictions": {"window": "999d", "minRows": 50}}},
         },
         "monitored as usual": {"data": DATA, "monitoring": {}},
+        "that asks for approval": {"data": DATA, "approval": {"required": True, "timeout": "2d"}},
+        "whose file approves a version": {
+            "data": DATA,
+            "approval": {"required": True, "approved": [{"version": "v3", "evidenceDigest": f"sha256:{kinds.HEX}"}]},
+        },
         "with personal data": {
             "data": DATA | {"idColumn": "id", "pii": [{"column": "email"}, {"column": "id", "action": "Hash"}]}
         },
@@ -45,6 +50,7 @@ ACCEPTED = [
     }.items()
 ] + [
     pytest.param("TrainingRun", "telco-7", RUN, id="a run by hand"),
+    pytest.param("TrainingRun", "telco-7", RUN | {"requestedBy": "alice@example.com"}, id="a run somebody asked for"),
     pytest.param("TrainingRun", "telco-x-7", RUN | {"modelRef": {"name": "telco-x"}}, id="a run of a dashed model"),
     pytest.param("TrainingRun", "telco-7", RUN | {"trigger": "Drift", "evidence": EVIDENCE}, id="a run with evidence"),
     pytest.param("DriftMonitor", "telco-weekly", MONITOR | {"schedule": "@weekly"}, id="a second monitor"),
@@ -129,6 +135,13 @@ STATUSES: list[Any] = [
                 "data": {"revision": "etag:1", "since": kinds.EARLIER, "probed_at": kinds.EARLIER, "problem": "none"},
                 "retraining": {"trigger": "Drift", "held_by": "CoolingDown", "message": "wait"},
                 "summary": {"champion": "v2", "traffic": "v2=100%", "metric": "roc_auc=0.84", "drift": "0.40"},
+                "command": {
+                    "action": "Rollback",
+                    "version": "v1",
+                    "by": "alice",
+                    "at": kinds.EARLIER,
+                    "reason": "worse",
+                },
                 "links": {"endpoint": "http://telco", "experiment": "http://m/1", "registered_model": "http://m/2"},
             }
         ),
@@ -147,6 +160,16 @@ STATUSES: list[Any] = [
                     comparisons=[{"metric": "roc_auc", "confidence": 0.95}],
                 ),
                 "gates": kinds.make_spec().gates,
+                "approval_terms": {"required": True, "timeout": "2d"},
+                "evidence_digest": f"sha256:{kinds.HEX}",
+                "awaiting_since": kinds.EARLIER,
+                "approval": {
+                    "decision": "Approved",
+                    "by": "system:serviceaccount:team:pipeline",
+                    "at": kinds.EARLIER,
+                    "evidence_digest": f"sha256:{kinds.HEX}",
+                    "comment": "looks good",
+                },
                 "progress": {"percent": 40, "step": "search", "eta_seconds": 9, "metric": 0.83},
                 "result": kinds.make_result(2, comparisons=[kinds.make_comparison(0.01)]),
                 "verdicts": [{"name": "champion", "verdict": "Passed", "message": "better"}],

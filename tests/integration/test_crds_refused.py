@@ -207,6 +207,27 @@ REFUSED = [
         "spec: .*evidence belongs to the trigger Drift",
         id="a run with evidence and without drift",
     ),
+    pytest.param(
+        "TrainingRun",
+        "telco-7",
+        RUN | {"trigger": "NewData", "requestedBy": "alice"},
+        "spec: .*requestedBy belongs to the trigger Manual",
+        id="a run that somebody asked for and nobody did",
+    ),
+    pytest.param(
+        "ChurnModel",
+        "telco",
+        {"data": DATA, "approval": {"required": True, "timeout": "0d"}},
+        "spec.approval.timeout: Invalid value",
+        id="a model whose runs expire at once",
+    ),
+    pytest.param(
+        "ChurnModel",
+        "telco",
+        {"data": DATA, "approval": {"approved": [{"version": "v3", "evidenceDigest": "sha256:abc"}]}},
+        r"spec.approval.approved\[0\].evidenceDigest: Invalid value",
+        id="a model that approves no digest",
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ from churn_operator.api.tasks import (
     TrainTask,
     Window,
 )
-from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus, Trigger
+from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus, Trigger
 from churn_operator.churnmodel.observe import ChurnModelWorld, MonitorSeen, RunSeen, ServerSeen
 from churn_operator.core import clock
 from churn_operator.core.digest import spec_digest
@@ -136,10 +136,12 @@ def make_comparison(lower_bound: float, *, unseen: bool = True) -> ComparisonRes
 def make_run(number: int, phase: RunPhase, trigger: Trigger = Trigger.Initial, **status: Any) -> RunSeen:
     """A run of telco, as its model sees it."""
     fields: dict[str, Any] = {"phase": phase, "resolved": make_resolved(number), "revision": f"version:{number}"}
-    if phase in (RunPhase.Accepted, RunPhase.Rejected, RunPhase.Failed):
+    if phase in SETTLED:
         fields["finished_at"] = EARLIER
     if phase is RunPhase.Accepted:
         fields |= {"result": make_result(number), "version": f"v{number}", "metric": "0.8400"}
+    if phase is RunPhase.AwaitingApproval:
+        fields |= {"result": make_result(number), "awaiting_since": EARLIER, "metric": "0.8400"}
     return RunSeen(
         name=f"telco-{number}",
         number=number,

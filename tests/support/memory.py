@@ -15,6 +15,8 @@ from churn_operator.core.kind import Answer, RunView
 from churn_operator.core.objects import Alias, Object
 
 CLUSTER_IP = "10.0.0.1"
+PEOPLE_WRITE = frozenset({"approval", "command"})
+"""Fields of a status that a server-side apply of the operator leaves alone, because it never had them."""
 Objects = list[dict[str, Any]]
 
 
@@ -97,7 +99,9 @@ class MemoryCluster:
 
     async def apply_status(self, live: Object, status: Mapping[str, Any]) -> None:
         self._write()
-        self.objects[live["kind"], live["metadata"]["name"]]["status"] = deepcopy(dict(status))
+        obj = self.objects[live["kind"], live["metadata"]["name"]]
+        theirs = {key: value for key, value in obj.get("status", {}).items() if key in PEOPLE_WRITE}
+        obj["status"] = theirs | deepcopy(dict(status))
 
     async def set_alias(self, alias: Alias) -> None:
         self._track()

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from churn_operator.api.analysis import ScoreCounts, SloSpec
+from churn_operator.api.approval import ApprovalSpec, Command
 from churn_operator.api.base import (
     SET_LIST,
     SHORT_NAME,
@@ -106,7 +107,10 @@ class ChurnModelSpec(Model):
     training: TrainingSpec = TrainingSpec()
     """How it is trained."""
     gates: Gates = DEFAULT_GATES
-    """What a run must show before it is accepted: all must hold."""
+    """What a run must show before it is accepted: all must hold. To change it needs the verb `approve` on churnmodels,
+    where the chart's admission policy is installed."""
+    approval: ApprovalSpec = ApprovalSpec()
+    """Whether a person is asked before a version serves."""
     serving: ServingSpec = ServingSpec()
     """How it is served."""
     rollout: RolloutSpec = RolloutSpec()
@@ -247,6 +251,8 @@ class ChurnModelStatus(Model):
     """The columns of kubectl get."""
     links: ModelLinks | None = None
     """What to open for more."""
+    command: Command | None = None
+    """The last order of a person: the one field here that others than the operator write."""
 
     def condition(self, type_: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == type_), None)

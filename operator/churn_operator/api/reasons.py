@@ -68,6 +68,24 @@ class Reason(StrEnum):
     ParityFailed = "ParityFailed"
     """The converted model's probabilities differ from scikit-learn's."""
 
+    # What people said of it
+    AwaitingApproval = "AwaitingApproval"
+    """Every gate holds, and a person is to approve the run."""
+    Approved = "Approved"
+    """A person approved the run, on the evidence that is on offer."""
+    ApprovalNotRequired = "ApprovalNotRequired"
+    """The ChurnModel asks for no approval."""
+    NotOnOffer = "NotOnOffer"
+    """The run has no challenger that passed every gate: there is nothing to approve."""
+    Rejected = "Rejected"
+    """A person rejected the run, which had passed every gate."""
+    Expired = "Expired"
+    """Nobody approved the run within approval.timeout."""
+    Superseded = "Superseded"
+    """A newer candidate is there, or another champion than the run was compared with."""
+    RunNotApproved = "RunNotApproved"
+    """The last run's model passed every gate, and was not approved."""
+
     # Why a Job gave no result
     TrackingUnavailable = "TrackingUnavailable"
     """MLflow does not answer."""

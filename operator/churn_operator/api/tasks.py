@@ -189,8 +189,6 @@ class TrainResult(Model):
     """The MLflow experiment."""
     golden: Golden
     """A request whose answer is known."""
-    scores: ScoreCounts | None = None
-    """The challenger's probabilities on the held-out rows, in twenty equal bins."""
 
 
 class ColumnTests(Model):

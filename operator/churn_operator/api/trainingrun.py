@@ -5,9 +5,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from churn_operator.api.approval import Approval, ApprovalTerms, User
 from churn_operator.api.base import (
     Condition,
     Conditions,
+    Digest,
     LocalRef,
     Model,
     Name,
@@ -40,7 +42,14 @@ class RunPhase(StrEnum):
     Evaluating = "Evaluating"
     Accepted = "Accepted"
     Rejected = "Rejected"
+    AwaitingApproval = "AwaitingApproval"
     Failed = "Failed"
+    Expired = "Expired"
+    Superseded = "Superseded"
+
+
+SETTLED = frozenset({RunPhase.Accepted, RunPhase.Rejected, RunPhase.Failed, RunPhase.Expired, RunPhase.Superseded})
+"""Phases that a run never leaves."""
 
 
 class Evidence(Model):
@@ -65,6 +74,7 @@ class TrainingRunSpec(Model):
         json_schema_extra=rules(
             ("self == oldSelf", "a TrainingRun's spec cannot be changed: create another run"),
             ("!has(self.evidence) || self.trigger == 'Drift'", "evidence belongs to the trigger Drift"),
+            ("!has(self.requestedBy) || self.trigger == 'Manual'", "requestedBy belongs to the trigger Manual"),
         )
     )
 
@@ -78,6 +88,9 @@ class TrainingRunSpec(Model):
     """The state of the data to read; absent, the one that the Job finds."""
     evidence: Evidence | None = None
     """What was seen, when the trigger is Drift."""
+    requested_by: User | None = None
+    """Who asked for the run: the name of whoever creates it, who may then not approve it. Absent where the operator
+    opened it."""
 
 
 class GateVerdict(Model):
@@ -108,17 +121,27 @@ class TrainingRunStatus(Model):
     phase: RunPhase = RunPhase.Pending
     """Summary of the conditions."""
     conditions: Conditions = ()
-    """Succeeded (the Job left a result) and GatesPassed (every gate holds)."""
+    """Succeeded (the Job left a result), GatesPassed (every gate holds) and Approved (a person agreed, or none is
+    asked)."""
     resolved: Resolved | None = None
     """What the run was given."""
     gates: Gates = ()
     """The gates it is judged by, frozen with it."""
+    approval_terms: ApprovalTerms | None = None
+    """Whether it waits for a person and for how long, frozen with it."""
     progress: Progress | None = None
     """How far the Job is."""
     result: TrainResult | None = None
     """What the Job measured."""
     verdicts: Annotated[tuple[GateVerdict, ...], Field(max_length=33)] = ()
     """Each gate, judged."""
+    evidence_digest: Digest | None = None
+    """What is put up for approval: a digest of this very run, its model, its data, its gates and what they found. An
+    approval names it, and is void when it changes."""
+    awaiting_since: Time | None = None
+    """When it was put up for approval."""
+    approval: Approval | None = None
+    """What a person decided: the one field here that others than the operator write."""
     revision: Revision | None = None
     """The state of the data that was read, or was to be read, whatever came of it."""
     reason: Word | None = None

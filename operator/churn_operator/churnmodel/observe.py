@@ -9,7 +9,7 @@ from churn_operator.api.base import API_VERSION, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
 from churn_operator.api.rollout import Counters, RolloutPhase
-from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
+from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.churnmodel.counts import Counts, parse_counts
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
@@ -23,7 +23,6 @@ GATEWAY_API = "gateway.networking.k8s.io/v1"
 NO_ROUTES = "the cluster has no Gateway API: it knows no HTTPRoute"
 PORT = 8080
 """Where a predictor answers, behind KServe's agent where it is logged."""
-FINAL = frozenset({RunPhase.Accepted, RunPhase.Rejected, RunPhase.Failed})
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,18 @@ class RunSeen:
     status: TrainingRunStatus
 
     @property
-    def is_final(self) -> bool:
-        return self.status.phase in FINAL
+    def is_measured(self) -> bool:
+        """Nothing is trained any more. One that awaits approval may wait for days, and holds nothing up meanwhile."""
+        return self.status.phase in SETTLED or self.awaits_approval
+
+    @property
+    def awaits_approval(self) -> bool:
+        return self.status.phase is RunPhase.AwaitingApproval
+
+    @property
+    def ended_at(self) -> str | None:
+        """When its training came to an end: what people say days later starts no cooldown."""
+        return self.status.awaiting_since or self.status.finished_at
 
 
 @dataclass(frozen=True)

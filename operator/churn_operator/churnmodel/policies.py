@@ -101,7 +101,7 @@ def suspended(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | 
 
 def run_in_flight(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
     """One run at a time, and an accepted one is first rolled out."""
-    run = next((run for run in world.runs if not run.is_final), None)
+    run = next((run for run in world.runs if not run.is_measured), None)
     if run is not None:
         return Violation(Reason.RunInFlight, f"TrainingRun {run.name} is under way.")
     waiting = unserved(world)
@@ -118,21 +118,21 @@ def tracking_away(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violatio
 
 def cooling_down(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:
     """Runs keep a distance, unless a person or other data has just removed the cause of the last failure."""
-    last = next((run for run in reversed(world.runs) if run.is_final), None)
-    if last is None or last.status.finished_at is None:
+    last = next((run for run in reversed(world.runs) if run.is_measured), None)
+    if last is None or last.ended_at is None:
         return None
     pause = _pause(world, wish, last)
-    until = clock.parse(last.status.finished_at) + pause
+    until = clock.parse(last.ended_at) + pause
     if now >= until:
         return None
-    message = f"{last.name} ended at {last.status.finished_at}; the next may start at {clock.stamp(until)}."
+    message = f"{last.name} ended at {last.ended_at}; the next may start at {clock.stamp(until)}."
     return Violation(Reason.CoolingDown, message)
 
 
 def _pause(world: ChurnModelWorld, wish: Wish, last: RunSeen) -> timedelta:
     cooldown = parse_duration(world.spec.retraining.cooldown)
     if worth_repeating(last):
-        streak = len(list(takewhile(worth_repeating, (run for run in reversed(world.runs) if run.is_final))))
+        streak = len(list(takewhile(worth_repeating, (run for run in reversed(world.runs) if run.is_measured))))
         doubled: timedelta = RETRY_AFTER * 2 ** min(streak - 1, 10)
         return min(doubled, cooldown)
     if last.status.resolved is not None and last.status.resolved.spec_digest != world.digest:
@@ -183,7 +183,9 @@ def wished(world: ChurnModelWorld) -> Wish | None:
 def is_served(world: ChurnModelWorld, wish: Wish) -> bool:
     """What is under way, or on its way to traffic, was opened for the same cause and by the present specification."""
     version = unserved(world)
-    run = next((r for r in world.runs if not r.is_final or (version is not None and r.status.version == version)), None)
+    run = next(
+        (r for r in world.runs if not r.is_measured or (version is not None and r.status.version == version)), None
+    )
     if run is None or run.spec.trigger is not wish.trigger:
         return False
     return run.status.resolved is None or run.status.resolved.spec_digest == world.digest
@@ -200,7 +202,7 @@ def tried(world: ChurnModelWorld) -> frozenset[tuple[str, str | None]]:
     by_runs = {
         (run.status.resolved.spec_digest, run.status.revision)
         for run in world.runs
-        if run.status.resolved is not None and run.is_final and not worth_repeating(run)
+        if run.status.resolved is not None and run.is_measured and not worth_repeating(run)
     }
     return frozenset(by_versions | by_runs)
 

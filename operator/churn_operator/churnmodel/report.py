@@ -173,6 +173,9 @@ def _trained(world: ChurnModelWorld, decision: Decision, problem: Violation | No
     elif isinstance(decision.retraining, Held):
         held = decision.retraining
         message += f" Another run ({held.wish.trigger}) waits: {held.violation.message}"
+    waiting = next((r for r in world.runs if r.awaits_approval and r is not run), None)
+    if waiting is not None:
+        message += f" TrainingRun {waiting.name} {_verdict(waiting)[2]}"
     return Judgement("Trained", holds, reason, message)
 
 
@@ -181,6 +184,12 @@ def _verdict(run: RunSeen) -> tuple[bool | None, Reason, str]:
     match run.status.phase:
         case RunPhase.Accepted:
             return True, Reason.RunAccepted, f"was accepted: {said.get('GatesPassed', '')}"
+        case RunPhase.AwaitingApproval:
+            return None, Reason.AwaitingApproval, f"awaits approval: {said.get('Approved', '')}"
+        case RunPhase.Expired | RunPhase.Superseded:
+            return False, Reason.RunNotApproved, f"was not approved: {said.get('Approved', '')}"
+        case RunPhase.Rejected if run.status.reason == Reason.Rejected:
+            return False, Reason.RunNotApproved, f"was not approved: {said.get('Approved', '')}"
         case RunPhase.Rejected:
             return False, Reason.RunRejected, f"was rejected: {said.get('GatesPassed', '')}"
         case RunPhase.Failed:
@@ -282,8 +291,10 @@ def _phase(world: ChurnModelWorld, decision: Decision, ready: Judgement) -> str:
         return "Suspended"
     if _rolling(decision) is not None:
         return "RollingOut"
-    if isinstance(decision.retraining, Open) or any(not run.is_final for run in world.runs):
+    if isinstance(decision.retraining, Open) or any(not run.is_measured for run in world.runs):
         return "Training"
+    if decision.rollout.champion is None and any(run.awaits_approval for run in world.runs):
+        return "AwaitingApproval"
     if decision.rollout.champion is None:
         return "Failed" if world.runs and world.runs[-1].status.phase is not RunPhase.Accepted else "Pending"
     return "Serving" if ready.holds else "Degraded"

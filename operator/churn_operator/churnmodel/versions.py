@@ -4,6 +4,8 @@ from datetime import datetime
 
 from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ServedVersion, VersionState
+from churn_operator.api.reasons import Reason
+from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, server_name
 from churn_operator.churnmodel.policies import number
@@ -33,7 +35,7 @@ def accepted(world: ChurnModelWorld) -> RunSeen | None:
     """The newest accepted run that no version was made of; an older one than the newest version is past its time."""
     newest = max((number(version.version) for version in world.status.versions), default=0)
     return next(
-        (r for r in reversed(world.runs) if r.status.result is not None and r.status.version and r.number > newest),
+        (r for r in reversed(world.runs) if r.status.phase is RunPhase.Accepted and r.number > newest),
         None,
     )
 
@@ -42,7 +44,7 @@ def version_of(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVer
     result, resolved = run.status.result, run.status.resolved
     if result is None or resolved is None or run.status.version is None:
         raise ValueError(f"TrainingRun {run.name} was accepted without a result")
-    state, reason = _fate(world, run.name, result.model.digest)
+    state, reason = _fate(world, run, result.model.digest)
     return ServedVersion(
         version=run.status.version,
         run=run.name,
@@ -62,13 +64,19 @@ def version_of(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVer
     )
 
 
-def _fate(world: ChurnModelWorld, run: str, digest: str) -> tuple[VersionState, str]:
+def _fate(world: ChurnModelWorld, run: RunSeen, digest: str) -> tuple[VersionState, str]:
     """A model that was taken off the traffic once does not come back by itself under another number."""
     bad = (v for v in world.status.versions if v.state is VersionState.Quarantined and v.model.digest == digest)
     same = next(bad, None)
     if same is None:
-        return VersionState.RollingOut, f"{run} passed every gate."
+        return VersionState.RollingOut, _accepted_because(run)
     return VersionState.Quarantined, f"It is the same model as {same.version}: {same.reason}"[:1024]
+
+
+def _accepted_because(run: RunSeen) -> str:
+    approved = run.status.condition("Approved")
+    said = f" {approved.message}" if approved is not None and approved.reason == Reason.Approved else ""
+    return f"{run.name} passed every gate.{said}"[:1024]
 
 
 def versions_after(world: ChurnModelWorld, move: Move, now: datetime) -> tuple[ServedVersion, ...]:

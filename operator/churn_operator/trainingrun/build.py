@@ -3,7 +3,7 @@
 from churn_operator.api.tasks import Resolved
 from churn_operator.core.job import JobOrder, build_job
 from churn_operator.core.objects import MODEL_LABEL, Desired
-from churn_operator.trainingrun.decide import Accept, Decision, Fail, Reject, Rest, Train
+from churn_operator.trainingrun.decide import Accept, Await, Decision, Decline, Fail, Reject, Rest, Train
 from churn_operator.trainingrun.observe import RUN_LABEL, TrainingRunWorld, job_name
 
 RETRIES = 3
@@ -14,7 +14,7 @@ def build(world: TrainingRunWorld, decision: Decision) -> tuple[Desired, ...]:
     match decision:
         case Train() if world.status.resolved is not None:
             return (_job(world, world.status.resolved),)
-        case Accept() | Reject() | Fail() | Rest(keep_job=True):
+        case Await() | Accept() | Reject() | Decline() | Fail() | Rest(keep_job=True):
             return tuple(Desired(job, once=True) for job in world.children)
         case _:
             return ()

@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from churn_operator.api.churnmodel import ChurnModelSpec, VersionState
+from churn_operator.api.approval import ApprovalTerms
+from churn_operator.api.churnmodel import ChurnModelSpec
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import ChampionRef, Comparison, Resolved, TrainResult, TrainTask
 from churn_operator.api.training import Gates
+from churn_operator.api.trainingrun import RunPhase
 from churn_operator.core import clock
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
 from churn_operator.core.objects import Violation
+from churn_operator.trainingrun import approval
 from churn_operator.trainingrun.observe import ModelView, TrainingRunWorld
 from churn_operator.trainingrun.policies import refuse
 
@@ -37,6 +40,7 @@ class Resolve:
 
     resolved: Resolved
     gates: Gates
+    terms: ApprovalTerms
     wake: timedelta | None = None
 
 
@@ -49,10 +53,22 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Accept:
-    """The challenger passed every gate."""
+class Await:
+    """The challenger passed every gate, and a person is to approve it."""
 
     result: TrainResult
+    offer: approval.Offer
+    objection: str | None
+    """Why the approval that was written does not count."""
+    wake: timedelta | None
+
+
+@dataclass(frozen=True)
+class Accept:
+    """The challenger passed every gate, and nobody is asked, or somebody approved it."""
+
+    result: TrainResult
+    approved_by: str | None = None
     wake: timedelta | None = JOB_KEPT
 
 
@@ -61,6 +77,16 @@ class Reject:
     """The challenger was measured and refused."""
 
     result: TrainResult
+    violation: Violation
+    wake: timedelta | None = JOB_KEPT
+
+
+@dataclass(frozen=True)
+class Decline:
+    """The challenger passed every gate, and is not taken: a person said no, nobody said yes, or it is outdated."""
+
+    result: TrainResult
+    phase: RunPhase
     violation: Violation
     wake: timedelta | None = JOB_KEPT
 
@@ -82,7 +108,7 @@ class Rest:
     wake: timedelta | None
 
 
-Decision = Wait | Resolve | Train | Accept | Reject | Fail | Rest
+Decision = Wait | Resolve | Train | Await | Accept | Reject | Decline | Fail | Rest
 
 
 def decide(world: TrainingRunWorld, now: datetime) -> Decision:
@@ -90,6 +116,8 @@ def decide(world: TrainingRunWorld, now: datetime) -> Decision:
     if status.finished_at is not None:
         left = clock.parse(status.finished_at) + JOB_KEPT - now
         return Rest(keep_job=left > timedelta(0), wake=left if left > timedelta(0) else None)
+    if status.resolved is not None and status.result is not None:
+        return _measured(world, status.resolved, status.result, now)
     if world.tracking_problem is not None and isinstance(world.job, Absent):
         return Wait(Violation(Reason.TrackingUnavailable, f"{world.tracking_problem}."))
     if status.resolved is None:
@@ -102,14 +130,16 @@ def decide(world: TrainingRunWorld, now: datetime) -> Decision:
         case Broken(violation, revision):
             return Fail(violation, revision)
         case Finished(text):
-            return _judge(text, status.gates)
+            return _judge(world, status.resolved, text, now)
 
 
 def _start(world: TrainingRunWorld, now: datetime) -> Decision:
     if world.model is None:
         name = world.spec.model_ref.name
         return Wait(Violation(Reason.ModelNotFound, f"There is no ChurnModel {name} in namespace {world.namespace}."))
-    return Resolve(resolve(world, world.model, now), world.model.spec.gates)
+    spec = world.model.spec
+    terms = ApprovalTerms(required=spec.approval.required, timeout=spec.approval.timeout)
+    return Resolve(resolve(world, world.model, now), spec.gates, terms)
 
 
 def _progress_pause(resolved: Resolved, now: datetime) -> timedelta:
@@ -117,12 +147,26 @@ def _progress_pause(resolved: Resolved, now: datetime) -> timedelta:
     return min(max((now - clock.parse(resolved.at)) * PROGRESS_EVERY, SOONEST), LATEST)
 
 
-def _judge(text: str, gates: Gates) -> Decision:
+def _judge(world: TrainingRunWorld, resolved: Resolved, text: str, now: datetime) -> Decision:
     result = parse_result(text, TrainResult)
-    if isinstance(result, Violation):
-        return Fail(result)
-    violation = refuse(gates, result)
-    return Accept(result) if violation is None else Reject(result, violation)
+    return Fail(result) if isinstance(result, Violation) else _measured(world, resolved, result, now)
+
+
+def _measured(world: TrainingRunWorld, resolved: Resolved, result: TrainResult, now: datetime) -> Decision:
+    """First the gates, then the people."""
+    violation = refuse(world.status.gates, result)
+    if violation is not None:
+        return Reject(result, violation)
+    offer = approval.offer(world, resolved, result, now)
+    if offer is None:
+        return Accept(result)
+    refusal = approval.refuse(world, offer, now)
+    if refusal is not None:
+        return Decline(result, refusal.phase, refusal.violation)
+    approved_by = approval.approved_by(world, offer)
+    if approved_by is not None:
+        return Accept(result, approved_by)
+    return Await(result, offer, approval.objection(world, offer), wake=offer.until - now)
 
 
 def resolve(world: TrainingRunWorld, model: ModelView, now: datetime) -> Resolved:
@@ -152,7 +196,7 @@ def resolve(world: TrainingRunWorld, model: ModelView, now: datetime) -> Resolve
 
 
 def _champion(model: ModelView) -> ChampionRef | None:
-    champion = next((v for v in model.status.versions if v.state is VersionState.Champion), None)
+    champion = model.champion
     return ChampionRef(version=champion.version, model=champion.model) if champion else None
 
 

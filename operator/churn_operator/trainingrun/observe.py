@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from churn_operator.api.base import API_VERSION
-from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus
+from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.tasks import PROGRESS_TAG, RESULT_TAG, Progress
-from churn_operator.api.trainingrun import TrainingRunSpec, TrainingRunStatus
+from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.core.errors import TrackingUnavailable
 from churn_operator.core.job import Absent, JobState, Running, observe_job, parse_result, pods_of
 from churn_operator.core.kind import Cluster, RunView, tracking_problem
@@ -24,6 +24,19 @@ class ModelView:
     spec: ChurnModelSpec
     status: ChurnModelStatus
 
+    @property
+    def champion(self) -> ServedVersion | None:
+        return next((v for v in self.status.versions if v.state is VersionState.Champion), None)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another run of the same model."""
+
+    name: str
+    number: int
+    phase: RunPhase
+
 
 @dataclass(frozen=True)
 class TrainingRunWorld:
@@ -39,6 +52,8 @@ class TrainingRunWorld:
     tracking_problem: str | None = None
     run: RunView | None = None
     progress: Progress | None = None
+    rivals: tuple[Rival, ...] = ()
+    """Looked for where the run is, or may be, put up for approval."""
 
     @property
     def name(self) -> str:
@@ -51,7 +66,11 @@ class TrainingRunWorld:
     @property
     def number(self) -> int:
         """The run's number, which is the version's too."""
-        return int(self.name.rpartition("-")[2])
+        return number_of(self.name)
+
+
+def number_of(run: str) -> int:
+    return int(run.rpartition("-")[2])
 
 
 def job_name(run: str) -> str:
@@ -71,6 +90,9 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     if status.finished_at is not None:
         return TrainingRunWorld(settings, obj, children, spec, status, model=None, job=observe_job(None, ()))
     model = await _model(cluster, key.namespace, spec.model_ref.name)
+    rivals = await _rivals(cluster, key, spec, status)
+    if status.result is not None:  # measured, and put up for approval: its Job and MLflow have no more to say
+        return TrainingRunWorld(settings, obj, children, spec, status, model, observe_job(None, ()), rivals=rivals)
     job = next((job for job in children if name_of(job) == job_name(key.name)), None)
     pods = await pods_of(cluster, job)
     uri = _tracking_uri(settings, status, model)
@@ -87,6 +109,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         tracking_problem=problem,
         run=run,
         progress=_progress(tags.get(PROGRESS_TAG)),
+        rivals=rivals,
     )
 
 
@@ -102,6 +125,19 @@ async def _model(cluster: Cluster, namespace: str, name: str) -> ModelView | Non
         return None
     return ModelView(
         obj, ChurnModelSpec.model_validate(obj["spec"]), ChurnModelStatus.model_validate(obj.get("status", {}))
+    )
+
+
+async def _rivals(cluster: Cluster, key: Key, spec: TrainingRunSpec, status: TrainingRunStatus) -> tuple[Rival, ...]:
+    if status.approval_terms is None or not status.approval_terms.required:
+        return ()
+    runs = await cluster.list(
+        API_VERSION, "TrainingRun", key.namespace, fields=f"spec.modelRef.name={spec.model_ref.name}"
+    )
+    others = (run for run in runs if name_of(run) != key.name)
+    return tuple(
+        Rival(name_of(run), number_of(name_of(run)), RunPhase(run.get("status", {}).get("phase", RunPhase.Pending)))
+        for run in others
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.kinds import (
+    EARLIER,
     NOW,
     make_monitor,
     make_resolved,
@@ -25,6 +26,7 @@ from churn_operator.core.job import Absent, Broken, Finished, Running
 from churn_operator.core.objects import Violation
 
 OTHER = "sha256:" + "0" * 64
+AWAITING = make_run(2, RunPhase.AwaitingApproval, Trigger.Drift)
 ALL = {"triggers": ["Drift", "NewData", "SpecChanged"], "cooldown": "1h"}
 JUST_NOW: dict[str, Any] = {"finished_at": clock.stamp(NOW - timedelta(seconds=10))}
 
@@ -229,6 +231,40 @@ DRIFTING: dict[str, Any] = {"monitors": (make_monitor(),)}
             },
             "Content",
             id="or its version is being rolled out",
+        ),
+        pytest.param(
+            DRIFTING | {"runs": (make_run(1, RunPhase.Accepted), AWAITING), "probe": found("version:3")},
+            "Open 3 Drift",
+            id="a run that awaits approval holds nothing up",
+        ),
+        pytest.param(
+            DRIFTING | {"runs": (make_run(1, RunPhase.Accepted), AWAITING), "probe": found("version:2")},
+            "Held Drift NoNewData",
+            id="but nothing is trained again on its data",
+        ),
+        pytest.param(
+            DRIFTING | {"runs": (make_run(2, RunPhase.AwaitingApproval, awaiting_since=clock.stamp(NOW)),)},
+            "Held Drift CoolingDown",
+            id="and runs keep a distance to when it was put up",
+        ),
+        pytest.param(
+            DRIFTING
+            | {
+                "runs": (make_run(2, RunPhase.Expired, awaiting_since=EARLIER, finished_at=clock.stamp(NOW)),),
+                "probe": found("version:3"),
+            },
+            "Open 3 Drift",
+            id="not to when somebody let it expire",
+        ),
+        pytest.param(
+            {"digest": OTHER, "runs": (make_run(2, RunPhase.Expired, resolved=make_resolved(2, OTHER)),)},
+            "Content",
+            id="a spec whose run expired was tried",
+        ),
+        pytest.param(
+            {"digest": OTHER, "runs": (AWAITING,)},
+            "Open 3 SpecChanged",
+            id="one that is other than what awaits approval was not",
         ),
     ],
 )

@@ -30,6 +30,10 @@ REFUSED = Violation("Refused", "quota exceeded")
 ROLLING = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=1)))
 LATE = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=11)))
 RUNS = (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted))
+ASKED = {"type": "Approved", "status": "Unknown", "reason": "AwaitingApproval", "lastTransitionTime": EARLIER}
+AWAITING = make_run(
+    2, RunPhase.AwaitingApproval, conditions=[ASKED | {"message": "kubectl churn approve telco-2 -n team."}]
+)
 
 
 def status_of(world: ChurnModelWorld, problem: Violation | None = None) -> ChurnModelStatus:
@@ -121,10 +125,32 @@ def test_ready_means_that_the_champion_answers(world: Any, problem: Violation | 
         pytest.param(
             serving_world(runs=(make_run(2, RunPhase.Running),)), "Unknown TrainingInProgress", id="it is under way"
         ),
+        pytest.param(serving_world(runs=(AWAITING,)), "Unknown AwaitingApproval", id="a person is to approve it"),
+        pytest.param(
+            serving_world(runs=(make_run(2, RunPhase.Rejected, reason="Rejected"),)),
+            "False RunNotApproved",
+            id="a person rejected it",
+        ),
+        pytest.param(serving_world(runs=(make_run(2, RunPhase.Expired),)), "False RunNotApproved", id="nobody came"),
+        pytest.param(serving_world(runs=(make_run(2, RunPhase.Superseded),)), "False RunNotApproved", id="outdated"),
     ],
 )
 def test_trained_tells_what_the_last_run_came_to(world: Any, expected: str) -> None:
     assert said(world, "Trained") == expected
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param((AWAITING,), id="is the last"),
+        pytest.param((AWAITING, make_run(3, RunPhase.Running)), id="has a newer one beside it"),
+        pytest.param((AWAITING, make_run(3, RunPhase.Rejected)), id="outlives a newer one"),
+    ],
+)
+def test_a_model_tells_of_the_run_that_awaits_approval_when_it(runs: Any) -> None:
+    trained = status_of(serving_world(runs=runs)).condition("Trained")
+    assert trained is not None
+    assert trained.message.count("awaits approval: kubectl churn approve telco-2") == 1
 
 
 def test_the_look_after_a_run_was_opened_has_nothing_new_to_say() -> None:
@@ -192,6 +218,8 @@ def test_the_monitors_verdict_is_repeated(monitors: Any, expected: str) -> None:
     [
         pytest.param(model_world(), "Training", id="training first"),
         pytest.param(model_world(runs=(make_run(1, RunPhase.Running),)), "Training", id="while the run is under way"),
+        pytest.param(model_world(runs=(AWAITING,)), "AwaitingApproval", id="while a first run awaits approval"),
+        pytest.param(serving_world(runs=(AWAITING,)), "Serving", id="a champion serves while another awaits approval"),
         pytest.param(first(), "RollingOut", id="then rolling out"),
         pytest.param(serving_world(), "Serving", id="then serving"),
         pytest.param(serving_world(servers=()), "Degraded", id="degraded when it does not answer"),

@@ -9,6 +9,7 @@ from support.kinds import (
     SETTINGS,
     make_monitor,
     make_object,
+    make_result,
     make_run,
     make_server,
     make_spec,
@@ -32,6 +33,8 @@ from churn_operator.predictor.__main__ import parser
 ROLLING = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=1)))
 LATE = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=11)))
 RUNS = (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted))
+WAITS = make_run(1, RunPhase.AwaitingApproval)
+EXPIRED = make_run(2, RunPhase.Expired, result=make_result(2))
 
 
 def rolling(version: ServedVersion = ROLLING, *servers: Any, **fields: Any) -> Any:
@@ -49,6 +52,8 @@ def rolling(version: ServedVersion = ROLLING, *servers: Any, **fields: Any) -> A
         pytest.param(
             serving_world(status={"versions": [make_version(3)]}, runs=RUNS), Stay, id="an older one than it does not"
         ),
+        pytest.param(model_world(runs=(WAITS,)), Stay, id="one that awaits approval gets no server"),
+        pytest.param(serving_world(runs=(RUNS[0], EXPIRED)), Stay, id="nor one that nobody approved"),
         pytest.param(rolling(), Stay, id="a version waits for its server"),
         pytest.param(rolling(ROLLING, make_server(2, ready=False, ok=None)), Stay, id="until it is ready"),
         pytest.param(rolling(ROLLING, make_server(2, ok=False)), Stay, id="and answers as expected"),
@@ -91,6 +96,13 @@ def test_an_accepted_run_becomes_a_version_with_the_images_of_the_day() -> None:
     (version,) = decide_rollout(model_world(runs=RUNS[:1]), NOW).versions
     assert (version.version, version.run, version.registry_version) == ("v1", "telco-1", "1")
     assert (version.image, version.fetch_image, version.metric) == ("predictor:1", "jobs:1", "roc_auc=0.8400")
+
+
+def test_a_version_tells_who_approved_it() -> None:
+    said = {"type": "Approved", "status": "True", "reason": "Approved", "message": "Approved by bob."}
+    run = make_run(1, RunPhase.Accepted, conditions=[said | {"lastTransitionTime": clock.stamp(NOW)}])
+    (version,) = decide_rollout(model_world(runs=(run,)), NOW).versions
+    assert version.reason == "telco-1 passed every gate. Approved by bob."
 
 
 def test_the_list_of_versions_is_bounded_and_keeps_the_champion() -> None:

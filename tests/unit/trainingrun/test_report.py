@@ -61,7 +61,11 @@ def test_phase_reason_and_conditions_say_the_same(
 ) -> None:
     status = status_of(**fields)
     assert (status.phase, status.reason) == (phase, reason)
-    assert {c.type: c.status for c in status.conditions} == {"Succeeded": succeeded, "GatesPassed": gates_passed}
+    assert {c.type: c.status for c in status.conditions} == {
+        "Succeeded": succeeded,
+        "GatesPassed": gates_passed,
+        "Approved": "True" if phase == "Accepted" else "Unknown",
+    }
 
 
 def test_what_stands_in_the_way_of_a_write_is_told() -> None:
