@@ -64,3 +64,14 @@ class Command(Model):
     """When, by the clock of whoever orders it: another time is another order."""
     reason: Text = ""
     """Why."""
+
+
+class Handled(Model):
+    """What came of the last order."""
+
+    at: Time
+    """The order's own time: which one it was."""
+    action: Annotated[str, Field(max_length=16)]
+    """Promote, Abort or Rollback."""
+    message: Text
+    """What was done, or why nothing was."""

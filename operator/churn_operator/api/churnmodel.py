@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from churn_operator.api.analysis import ScoreCounts, SloSpec
-from churn_operator.api.approval import ApprovalSpec, Command
+from churn_operator.api.approval import ApprovalSpec, Command, Handled
 from churn_operator.api.base import (
     SET_LIST,
     SHORT_NAME,
@@ -253,6 +253,8 @@ class ChurnModelStatus(Model):
     """What to open for more."""
     command: Command | None = None
     """The last order of a person: the one field here that others than the operator write."""
+    handled: Handled | None = None
+    """What came of the last order."""
 
     def condition(self, type_: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == type_), None)
