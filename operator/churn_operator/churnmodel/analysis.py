@@ -36,7 +36,6 @@ MAX_LATE = 0.05
 """A promise about the 95th percentile is one about the share above it."""
 _ALARMS = 99.0
 """Evidence is not told beyond this power of ten."""
-_Outcome = TestOutcome
 
 
 @dataclass(frozen=True)
@@ -100,21 +99,21 @@ def breach(counts: Counts | None, before: Counts | None, slo: SloSpec, offline: 
 
 
 def _unreadable(whose: str) -> Verdict:
-    return Verdict(result=_Outcome.Error, message=f"The {whose}'s metrics could not be read.")
+    return Verdict(result=TestOutcome.Error, message=f"The {whose}'s metrics could not be read.")
 
 
 def _verdict(*tests: TestResult, terms: Terms) -> Verdict:
     results = {test.result for test in tests}
-    order = (_Outcome.Fail, _Outcome.Inconclusive, _Outcome.Pass)
+    order = (TestOutcome.Fail, TestOutcome.Inconclusive, TestOutcome.Pass)
     result = next(outcome for outcome in order if outcome in results)
     requests = tests[0].challenger.size
-    if result is _Outcome.Pass:
+    if result is TestOutcome.Pass:
         message = (
             f"Nothing speaks against the version after {requests:,} requests ({terms.analysis.min_requests:,} needed)."
         )
         if len(tests) < len(TestName):
             message += " Its scores were not judged: there is nothing to compare them with."
-    elif result is _Outcome.Inconclusive and requests < terms.analysis.min_requests:
+    elif result is TestOutcome.Inconclusive and requests < terms.analysis.min_requests:
         message = f"{requests:,} of the {terms.analysis.min_requests:,} requests have come that are needed to judge."
     else:
         message = " ".join(test.message for test in tests if test.result is result)
@@ -207,14 +206,14 @@ def _scores(
 
 def _outcome(*, failed: bool, enough: bool) -> TestOutcome:
     if failed:
-        return _Outcome.Fail
-    return _Outcome.Pass if enough else _Outcome.Inconclusive
+        return TestOutcome.Fail
+    return TestOutcome.Pass if enough else TestOutcome.Inconclusive
 
 
 def _in_words(result: TestOutcome, counts: Counts, terms: Terms, failure: str) -> str:
-    if result is _Outcome.Fail:
+    if result is TestOutcome.Fail:
         return failure
-    if result is _Outcome.Pass:
+    if result is TestOutcome.Pass:
         return "no evidence against the version"
     needed = terms.analysis.min_requests
     if counts.requests < needed:
