@@ -37,6 +37,8 @@ class Reason(StrEnum):
     """A version has become champion."""
     RolledBack = "RolledBack"
     """The newest accepted version did not become ready, or failed with traffic; the champion before it serves."""
+    Aborted = "Aborted"
+    """A person ordered it."""
     AnalysisFailed = "AnalysisFailed"
     """A version with traffic did worse than it may."""
     ChallengerNotAnswering = "ChallengerNotAnswering"

@@ -125,6 +125,8 @@ class RolloutStatus(Model):
 
     version: Word
     """The challenger."""
+    returns: bool = False
+    """It served before, and a person called it back."""
     phase: RolloutPhase
     """Starting, Shifting, Guarding, Complete or RolledBack."""
     step: Annotated[int, Field(ge=0, le=10)] = 0

@@ -47,10 +47,25 @@ class Restore:
 
 
 @dataclass(frozen=True)
+class Return:
+    """A version that served before gets its server again, to take the traffic back when it answers."""
+
+    version: ServedVersion
+    violation: Violation
+
+
+@dataclass(frozen=True)
+class Decline:
+    """An order that cannot be carried out."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Stay:
     """Traffic stays where it is."""
 
     waits_for: str = ""
 
 
-Move = Start | Shift | Promote | GiveUp | Restore | Stay
+Move = Start | Shift | Promote | GiveUp | Restore | Return | Decline | Stay

@@ -6,7 +6,7 @@ from datetime import datetime
 from churn_operator.api.analysis import Verdict
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.rollout import Baseline, Counters, RolloutPhase, RolloutStatus
-from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Restore, Shift, Start, Stay
+from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.versions import champion_of, warm
 from churn_operator.core import clock
@@ -29,8 +29,13 @@ def progress_after(
             return _promoted(world, version, progress, at)
         case GiveUp(version, violation) | Restore(version, violation):
             return _ended(world, progress, violation.message, at)
+        case Return(version):
+            phase = RolloutPhase.Starting
+            return RolloutStatus(version=version.version, returns=True, phase=phase, since=at)
         case Stay(waits_for):
             return _staying(world, waits_for, progress, now)
+        case Decline():
+            return _staying(world, "" if progress is None else progress.message, progress, now)
 
 
 def _started(version: ServedVersion, at: str) -> RolloutStatus:

@@ -17,7 +17,7 @@ from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import RolloutPhase, RolloutStatus
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.decide import Content, Decision, Held, Open
-from churn_operator.churnmodel.moves import GiveUp, Promote, Restore, Shift, Start, Stay
+from churn_operator.churnmodel.moves import Decline, GiveUp, Promote, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, ServerSeen
 from churn_operator.churnmodel.policies import probed
 from churn_operator.churnmodel.rollout import SETTLING, route_problem
@@ -44,6 +44,7 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
         versions=decision.rollout.versions,
         traffic=traffic,
         rollout=decision.rollout.progress,
+        handled=decision.rollout.handled or world.status.handled,
         last_run=_last_run(world, decision, problem),
         data=_data(world, now),
         retraining=_retraining(decision),
@@ -65,7 +66,9 @@ def story(decision: Decision) -> tuple[Judgement, ...]:
             return (_back(version, "gets no traffic any more", violation),)
         case Restore(version, violation):
             return (_back(version, "is champion again", violation),)
-        case Start() | Stay():
+        case Return(version, violation):
+            return (_back(version, "is called back", violation),)
+        case Start() | Decline() | Stay():
             return ()
 
 

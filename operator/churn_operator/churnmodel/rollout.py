@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from churn_operator.api.analysis import TestOutcome, Verdict
+from churn_operator.api.approval import Handled
 from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ServedVersion
 from churn_operator.api.reasons import Reason
@@ -16,6 +17,7 @@ from churn_operator.api.rollout import RolloutPhase, RolloutStatus
 from churn_operator.churnmodel.analysis import Terms, breach, judge
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, as_counts
+from churn_operator.churnmodel.orders import handled, obey, pending
 from churn_operator.churnmodel.progress import progress_after
 from churn_operator.churnmodel.versions import (
     accepted,
@@ -41,6 +43,8 @@ class Rollout:
     versions: tuple[ServedVersion, ...]
     served: tuple[ServedVersion, ...]
     progress: RolloutStatus | None
+    handled: Handled | None = None
+    """What came of an order, where one was carried out or declined."""
 
     @property
     def champion(self) -> ServedVersion | None:
@@ -62,7 +66,7 @@ def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
     move = _move(world, seen, now)
     versions = versions_after(world, move, now)
     served = tuple(v for v in versions if has_server(world, v, now))
-    return Rollout(move, versions, served, progress_after(world, move, seen, now))
+    return Rollout(move, versions, served, progress_after(world, move, seen, now), handled(pending(world), move))
 
 
 def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
@@ -78,7 +82,9 @@ def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
 
 
 def _move(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Move:
-    rolling = rolling_of(world.status.versions)
+    rolling, order = rolling_of(world.status.versions), pending(world)
+    if order is not None and (ordered := obey(world, order, progress)) is not None:
+        return ordered
     if rolling is not None:
         return _roll(world, rolling, progress, now)
     if before := _breached(world, progress, now):

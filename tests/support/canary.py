@@ -1,0 +1,65 @@
+"""Worlds of a canary: version 2 beside champion 1."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from support.kinds import NOW, make_run, make_server, make_spec, make_version, serving_world
+
+from churn_operator.api.churnmodel import VersionState
+from churn_operator.api.rollout import Counters
+from churn_operator.api.trainingrun import RunPhase
+from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen
+from churn_operator.core import clock
+
+GATEWAY = {"parentRefs": [{"name": "public", "namespace": "gateways"}], "hostnames": ["telco.example.com"]}
+STEPS = [{"weight": 10, "pause": "1m"}, {"weight": 50, "pause": "1m"}]
+OTHER = f"sha256:{'cd' * 32}"
+
+
+def counters(requests: int, errors: int = 0, slow: int = 0) -> tuple[Counters, ...]:
+    return (Counters(pod="pod", requests=requests, errors=errors, slow=slow),)
+
+
+GOOD = {"v1": counters(9000, 90), "v2": counters(1000, 10)}
+BAD = {"v1": counters(9000, 90), "v2": counters(1000, 100)}
+FEW = {"v1": counters(90), "v2": counters(10)}
+BLIND = {"v1": counters(9000), "v2": None}
+
+
+def ago(**time: float) -> str:
+    return clock.stamp(NOW - timedelta(**time))
+
+
+def canary(step: int = 0, *, since: str = ago(minutes=2), **fields: Any) -> ChurnModelWorld:
+    """Version 2 beside champion 1, in a step of a canary; 0 is before the first."""
+    phase = "Shifting" if step else "Starting"
+    weight = 0 if not step else (10, 50)[step - 1]
+    rollout = {"version": "v2", "phase": phase, "step": step, "weight": weight, "since": since}
+    return rolling(rollout, **({"route": RouteSeen({"v1": 100 - weight, "v2": weight})} | fields))
+
+
+def guarded(**fields: Any) -> ChurnModelWorld:
+    """Version 2 took the place of version 1, which is still warm."""
+    rollout = {"version": "v2", "phase": "Guarding", "step": 2, "weight": 100, "since": ago(minutes=2)}
+    versions = [make_version(2), make_version(1, VersionState.Retired, since=ago(minutes=2))]
+    return rolling(rollout, versions=versions, target="v2", **fields)
+
+
+def rolling(rollout: Mapping[str, Any], **fields: Any) -> ChurnModelWorld:
+    spec: dict[str, Any] = {"strategy": "Canary", "steps": STEPS} | fields.pop("spec", {})
+    rolls = make_version(2, VersionState.RollingOut, since=ago(minutes=3))
+    versions = fields.pop("versions", [rolls, make_version(1)])
+    model = make_spec(serving={"gateway": GATEWAY}, rollout=spec, suspend=fields.pop("suspend", False))
+    world: dict[str, Any] = {
+        "status": {"versions": versions, "rollout": rollout},
+        "runs": (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted)),
+        "servers": (make_server(1), make_server(2)),
+        "counters": {"v1": counters(0), "v2": counters(0)},
+        "route": RouteSeen({"v2": 100}),
+    }
+    return serving_world(model, **(world | fields))
+
+
+SILENT = (make_server(1), make_server(2, ok=False))
+NOBODY = (make_server(1, ok=False), make_server(2, ok=False))
