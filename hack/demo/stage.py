@@ -91,6 +91,12 @@ def customers(table: pd.DataFrame) -> list[Object]:
     return rows
 
 
+def members() -> list[Object]:
+    """The members of the gym, as a client would send them."""
+    rows = pd.read_csv(SAMPLES / "gym" / "gym.csv").dropna().drop(columns=["member", "cancelled"]).astype(object)
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
 class Mlflow:
     """MLflow's REST API, as this machine reaches it."""
 

@@ -6,6 +6,15 @@ import pytest
 from support.control_plane import ControlPlane
 from support.manifests import DATA, EVIDENCE, MONITOR, MONITORING, RUN, gate, manifest, resources, source
 
+GATEWAY = {"parentRefs": [{"name": "public", "namespace": "gateways"}]}
+
+
+def canary(*weights: int, pause: str = "10m", serving: Any = None, **rollout: Any) -> dict[str, Any]:
+    steps = [{"weight": weight, "pause": pause} for weight in weights]
+    rolls = {"strategy": "Canary", "steps": steps} | rollout
+    return {"data": DATA, "serving": serving or {"gateway": GATEWAY}, "rollout": rolls}
+
+
 REFUSED_MODELS = {
     "without data": ({}, "spec.data: Required value"),
     "without a target": ({"data": {"source": DATA["source"]}}, "spec.data.target: Required value"),
@@ -121,9 +130,38 @@ REFUSED_MODELS = {
         {"data": DATA, "serving": {"replicas": 0}},
         "spec.serving.replicas: .*should be greater than or equal to 1",
     ),
-    "with a strategy to come": (
+    "with a canary and no gateway": (
         {"data": DATA, "rollout": {"strategy": "Canary"}},
-        'spec.rollout.strategy: Unsupported value: "Canary"',
+        "spec: .*strategy Canary needs serving.gateway.*GatewayRequired",
+    ),
+    "with a gateway of no name": (
+        canary(10, serving={"gateway": {"parentRefs": []}}),
+        "spec.serving.gateway.parentRefs: .*at least 1 items",
+    ),
+    "with a host that is none": (
+        canary(10, serving={"gateway": GATEWAY | {"hostnames": ["Telco_1"]}}),
+        "spec.serving.gateway.hostnames.*should match",
+    ),
+    "with steps that fall": (canary(50, 10), "spec.rollout: .*each weight must be greater than the one before"),
+    "with a step twice": (canary(10, 10), "spec.rollout: .*each weight must be greater than the one before"),
+    "without steps": (canary(), "spec.rollout.steps: .*at least 1 items"),
+    "with a step of nothing": (canary(0), "spec.rollout.steps.*weight: .*greater than or equal to 1"),
+    "with a step of more than all": (canary(101), "spec.rollout.steps.*weight: .*less than or equal to 99"),
+    "with a guard shorter than a step": (
+        canary(10, pause="2h"),
+        "spec.rollout: .*guard must not be shorter than a step's pause",
+    ),
+    "with a false alarm at each look": (
+        canary(10, analysis={"falseAlarmRate": 0.9}),
+        "spec.rollout.analysis.falseAlarmRate: .*must lie between",
+    ),
+    "with a promise of no time": (
+        {"data": DATA, "serving": {"slo": {"p95Milliseconds": 0}}},
+        "spec.serving.slo.p95Milliseconds: .*greater than or equal to 1",
+    ),
+    "with a strategy that is none": (
+        {"data": DATA, "rollout": {"strategy": "Coin"}},
+        'spec.rollout.strategy: Unsupported value: "Coin"',
     ),
     "with a deadline of zero": (
         {"data": DATA, "rollout": {"progressDeadline": "0s"}},

@@ -1,0 +1,134 @@
+"""A challenger in each way it can fail, the operator killed meanwhile: how long until the champion has all traffic.
+
+python -m hack.bench.failures [LAST]   the number of the last fault
+"""
+
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from hack.bench.faults import FAULTS, FIRST
+from hack.demo.kube import Object, holds, wait_until
+from hack.demo.load import Load
+from hack.demo.stage import GATEWAYS, REPOSITORY, SAMPLES, Stage, gateway, members
+
+NAMESPACE = "churn-bench-failures"
+PER_SECOND = 60
+BOUND = 10.0
+PATIENCE = 240.0
+OPERATOR = ("-n", "churn-system", "delete", "pod", "-l", "app.kubernetes.io/name=churn-operator")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one fault."""
+
+    name: str
+    why: str
+    back: float
+    """Seconds from the verdict to the last answer of the challenger."""
+    failed: int
+    outside: int
+    """Failed requests at a time when the challenger had no traffic."""
+
+
+def main() -> int:
+    last = int(sys.argv[1]) if len(sys.argv) > 1 else len(FAULTS)
+    stage = Stage(namespace=NAMESPACE, scratch=Path(tempfile.mkdtemp()), folder=f"{NAMESPACE}-{secrets.token_hex(2)}/")
+    begin(stage)
+    outcomes = []
+    for number in range(1, last + 1):
+        outcomes.append(play(stage, number))
+        print(line(outcomes[-1]), flush=True)
+    good = [o for o in outcomes if o.back <= BOUND and o.outside == 0]
+    print(f"{len(good)} of {len(outcomes)} back within {BOUND:g} s, and no request failed that had another answerer")
+    return 0 if len(good) == len(outcomes) else 1
+
+
+def line(outcome: Outcome) -> str:
+    return (
+        f"  {outcome.back:5.1f} s  {outcome.name}: {outcome.why} ({outcome.failed} failed, {outcome.outside} outside)"
+    )
+
+
+def begin(stage: Stage) -> None:
+    """A champion, and from then on predictors with faults."""
+    stage.publish_file(SAMPLES / "gym" / "gym.csv", "gym.csv")
+    model = yaml.safe_load(stage.sample("gym/churnmodel.yaml"))
+    parent = {"name": "public", "namespace": GATEWAYS}
+    model["spec"]["serving"] = {"gateway": {"parentRefs": [parent], "hostnames": [host(stage)]}}
+    model["spec"]["rollout"] = {
+        "strategy": "Canary",
+        "steps": [{"weight": 20, "pause": "30s"}, {"weight": 50, "pause": "30s"}],
+        "guard": "30s",
+        "progressDeadline": "25s",
+    }
+    stage.kubectl.apply(yaml.safe_dump(model))
+    wait(stage, "champion v1", lambda: holds(stage.kubectl.get("churnmodels", "gym"), "Ready"))
+    install("--set=images.predictor.repository=localhost/churn-operator/faulty")
+
+
+def install(*flags: str) -> None:
+    subprocess.run([REPOSITORY / "hack/install", "--values=hack/demo/values.yaml", *flags], check=True, cwd=REPOSITORY)
+
+
+def host(stage: Stage) -> str:
+    return f"gym.{stage.namespace}.example.com"
+
+
+def wait(stage: Stage, what: str, look: object) -> object:
+    return wait_until(what, look, seconds=PATIENCE, diagnose=stage.kubectl.diagnose)  # type: ignore[arg-type] # any look
+
+
+def play(stage: Stage, number: int) -> Outcome:
+    version = f"v{number + FIRST - 1}"
+    run = f"gym-{version.removeprefix('v')}"
+    stage.kubectl.apply(
+        "{apiVersion: churnops.dev/v1alpha1, kind: TrainingRun, "
+        f"metadata: {{name: {run}}}, spec: {{modelRef: {{name: gym}}, reason: the next fault}}}}"
+    )
+    wait(stage, f"{version} on its way", lambda: state(stage, version) is not None)
+    with Load(gateway("gym"), members(), per_second=PER_SECOND, host=host(stage)) as load:
+        kill_when_it_matters(stage, version)
+        wait(stage, f"{version} given up", lambda: state(stage, version) == "RolledBack")
+        verdict = time.monotonic()
+        time.sleep(BOUND + 2)
+    weights = [sample.at for sample in load.samples if sample.version == version]
+    failures = [sample.at for sample in load.samples if sample.problem]
+    begin_, end = (min(weights, default=verdict), verdict + BOUND)
+    outside = [at for at in failures if not (weights and begin_ - 5 <= at <= end)]
+    after = [at for at in weights + failures if at > verdict]
+    why = next(v for v in versions(stage) if v["version"] == version)["reason"]
+    return Outcome(
+        FAULTS[number - 1].name, why[:110], max(after, default=verdict) - verdict, len(failures), len(outside)
+    )
+
+
+def kill_when_it_matters(stage: Stage, version: str) -> None:
+    """The operator dies when the challenger has got its traffic, or is waited for."""
+    wait(stage, f"{version} in a phase", lambda: rollout(stage).get("version") == version)
+    time.sleep(4)
+    stage.kubectl.run(*OPERATOR, "--grace-period=0", "--force")
+
+
+def versions(stage: Stage) -> list[Object]:
+    found: list[Object] = (stage.kubectl.get("churnmodels", "gym") or {}).get("status", {}).get("versions", [])
+    return found
+
+
+def state(stage: Stage, version: str) -> str | None:
+    return next((v["state"] for v in versions(stage) if v["version"] == version), None)
+
+
+def rollout(stage: Stage) -> Object:
+    found: Object = (stage.kubectl.get("churnmodels", "gym") or {}).get("status", {}).get("rollout", {})
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

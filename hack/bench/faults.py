@@ -1,0 +1,134 @@
+"""Serves as the predictor does, with the fault that the version's number stands for: v2 has the first."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from churn_operator.predictor import __main__ as predictor
+from churn_operator.predictor import routes
+from churn_operator.predictor.model import is_probe
+
+FIRST = 2
+WELL = 60
+"""Requests of clients that are answered well by what fails later."""
+
+Answer = Callable[[], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with which requests."""
+
+    name: str
+    befalls: Callable[[int, bool], bool] = lambda *_: False
+    """Of the number of clients' requests so far, and whether this one is the operator's."""
+    happens: Callable[[Answer], Awaitable[Response]] | None = None
+    at_start: Callable[[], object] = lambda: None
+
+
+def always(_number: int, _probe: bool) -> bool:  # noqa: FBT001 - as Fault calls it
+    return True
+
+
+def later(number: int, _probe: bool) -> bool:  # noqa: FBT001
+    return number > WELL
+
+
+def each(nth: int) -> Callable[[int, bool], bool]:
+    return lambda number, probe: not probe and number % nth == 0
+
+
+def saying(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Answer], Awaitable[Response]]:
+    async def happens(answer: Answer) -> Response:
+        said = json.loads(bytes((await answer()).body))
+        return Response(json.dumps({"predictions": [change(one) for one in said["predictions"]]}))
+
+    return happens
+
+
+async def fails(_: Answer) -> Response:
+    return JSONResponse({"error": "one in ten fails"}, 500)
+
+
+async def waits(answer: Answer) -> Response:
+    await asyncio.sleep(0.3)
+    return await answer()
+
+
+async def crashes(_: Answer) -> Response:
+    os._exit(1)
+
+
+async def hangs(answer: Answer) -> Response:
+    await asyncio.sleep(3600)
+    return await answer()
+
+
+async def blocks(answer: Answer) -> Response:
+    """Nothing of the process goes on, not even what the kubelet asks for."""
+    time.sleep(3600)  # noqa: ASYNC251 - that is the fault
+    return await answer()
+
+
+async def fills_memory(answer: Answer) -> Response:
+    HELD.extend(bytearray(b"x" * (64 << 20)) for _ in range(64))
+    return await answer()
+
+
+HELD: list[bytearray] = []
+wrong = saying(lambda one: one | {"probability": 1 - one["probability"]})
+nan = saying(lambda one: one | {"probability": float("nan")})
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("ends at its start", at_start=lambda: sys.exit(1)),
+    Fault("never gets ready", at_start=lambda: time.sleep(3600)),
+    Fault("answers wrongly", always, wrong),
+    Fault("answers NaN", always, nan),
+    Fault("answers another schema", always, saying(lambda one: {"score": one["probability"]})),
+    Fault("fails one request in ten", each(10), fails),
+    Fault("is slow one time in five", each(5), waits),
+    Fault("crashes with traffic", later, crashes),
+    Fault("takes too much memory with traffic", later, fills_memory),
+    Fault("hangs with traffic", later, hangs),
+    Fault("blocks with traffic", later, blocks),
+    Fault("answers NaN with traffic", later, nan),
+    Fault("answers wrongly with traffic", later, wrong),
+)
+
+
+def main() -> int:
+    version = next(a.removeprefix("--version=v") for a in sys.argv if a.startswith("--version=v"))
+    position = int(version) - FIRST
+    if 0 <= position < len(FAULTS):
+        FAULTS[position].at_start()
+        install(FAULTS[position])
+    return predictor.main()
+
+
+def install(fault: Fault) -> None:
+    well, numbers, happens = routes._Own.predict_v1, count(1), fault.happens  # noqa: SLF001 - what is put in its place
+    latest = 0
+
+    async def predict(self: Any, body: bytes, headers: Mapping[str, str]) -> Response:
+        nonlocal latest
+        probe = is_probe(headers)
+        latest = latest if probe else next(numbers)
+
+        async def answer() -> Response:
+            return await well(self, body, headers)
+
+        return await (happens(answer) if happens and fault.befalls(latest, probe) else answer())
+
+    routes._Own.predict_v1 = predict  # type: ignore[method-assign]  # noqa: SLF001 - as above
+
+
+if __name__ == "__main__":
+    sys.exit(main())
