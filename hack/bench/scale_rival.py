@@ -1,10 +1,12 @@
 """The rival of `scale`: the same loop, called by Kopf's stock handlers of creation, resumption and change.
 
-What favours it: it posts no events of its own, and never looks again where our loop would.
+What favours it: it reads from the same store, posts no events of its own, and never looks again where our loop would.
 """
 
 import asyncio
+import contextlib
 import os
+from datetime import UTC, datetime
 from typing import Any
 
 import kopf
@@ -12,30 +14,33 @@ import kopf
 from churn_operator.__main__ import Loop, neighbours
 from churn_operator.api.base import GROUP, VERSION
 from churn_operator.core import logs
+from churn_operator.core.errors import KindMissing
 from churn_operator.core.objects import Key
-from churn_operator.handlers import OURS
+from churn_operator.core.tally import Tally
+from churn_operator.handlers import CHILDREN, OURS, OWN_CHILDREN, WATCHED, registry
 from churn_operator.settings import Settings
 
 
 async def main() -> None:
     settings = Settings.from_environment(os.environ)
     logs.configure(settings.log_format)
-    async with neighbours(settings) as (_, cluster):
+    async with neighbours(settings) as (api, cluster):
         loop = Loop(settings, cluster)
-        handlers = kopf.OperatorRegistry()
+        handlers = registry(cluster.store, Tally(lambda: datetime.now(UTC)))
+        for api_version, kind, labels in WATCHED:
+            with contextlib.suppress(KindMissing):
+                await cluster.store.fill(kind, api.pages(api_version, kind, (), labels))
 
         async def look(body: kopf.Body, **_: Any) -> None:
             await loop.look(Key(str(body["kind"]), str(body.metadata.namespace), str(body.metadata.name)))
 
-        async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
-            return kopf.login_with_kubeconfig(**arguments)
-
-        kopf.on.login(registry=handlers)(login)
         for plural in OURS:
             for decorate in (kopf.on.create, kopf.on.resume, kopf.on.update):
                 decorate(GROUP, VERSION, plural, registry=handlers)(look)
         kopf_settings = kopf.OperatorSettings()
         kopf_settings.posting.enabled = False
+        for group, _, plural in CHILDREN:
+            kopf_settings.watching.label_selectors[group, plural] = OWN_CHILDREN
         await kopf.operator(registry=handlers, settings=kopf_settings, clusterwide=True, standalone=True)
 
 

@@ -3,6 +3,7 @@
 python -m hack.demo.story
 """
 
+import json
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +21,13 @@ import pandas as pd
 from hack.demo import world
 from hack.demo.kube import NotReached, Object, condition, holds, wait_until
 from hack.demo.load import Load, predict
-from hack.demo.stage import Mlflow, Stage, customer, customers
+from hack.demo.stage import GATEWAYS, Mlflow, Stage, customer, customers, gateway
 
 NAMESPACE = "churn-demo"
+HOST = "telco.example.com"
+GATEWAY = {"parentRefs": [{"name": "public", "namespace": GATEWAYS}], "hostnames": [HOST]}
+GATEWAY_RATE = 100
+EVENTS = ("--sort-by=.lastTimestamp", "-o=custom-columns=REASON:.reason,MESSAGE:.message")
 WIDTH = 118
 FINAL = ("Accepted", "Rejected", "Failed")
 T = TypeVar("T")
@@ -76,6 +82,9 @@ class Demo:
         self.challenger(alarm)
         self.poison()
         self.accident()
+        with Load(gateway("telco"), self._later(), per_second=GATEWAY_RATE, host=HOST) as load:
+            self.canary(load)
+            self.bad_canary(load)
         self.what_next()
 
     def first_model(self) -> None:
@@ -171,6 +180,63 @@ class Demo:
         runs = sorted(run["metadata"]["name"] for run in self.kubectl.list("trainingruns"))
         tell.say(f"telco-v2 answers again. Nothing was trained twice: the runs are {', '.join(runs)}.")
         tell.show("get", "churn")
+
+    def canary(self, load: Load) -> None:
+        tell = self.tell
+        tell.chapter("7. From now on step by step")
+        rollout = {"strategy": "Canary", "steps": [{"weight": 20, "pause": "15s"}, {"weight": 50, "pause": "10s"}]}
+        patch = json.dumps({"spec": {"serving": {"gateway": GATEWAY}, "rollout": rollout}})
+        self.kubectl.run("patch", "chm", "telco", "--type=merge", "--patch", patch)
+        tell.say(
+            "kubectl patch chm telco: clients ask through a Gateway now. A new version gets 20 % of them, then 50 %."
+        )
+        tell.wait("the way through the Gateway", lambda: load.versions == ["v2"] and not load.samples[-1].problem)
+        begun = len(load.samples)
+        tell.say(f"{GATEWAY_RATE} predictions a second go to {HOST} at the Gateway.")
+        self.stage.publish("later", "telco.csv")
+        tell.say("More labels of today's customers arrive.")
+        self._follow(4, "Accepted")
+        for step in (1, 2):
+            self._say_condition(tell.wait(f"step {step}", partial(self._at_step, "v4", step)), "RolloutHealthy")
+        self._champion("v4")
+        tell.say("telco-v4 has the traffic.")
+        failed = [sample for sample in load.samples[begun:] if sample.problem]
+        tell.say(f"{len(load.samples) - begun} requests at the Gateway meanwhile, {len(failed)} failed.")
+        if failed:
+            raise NotReached(f"a request failed: {failed[0]}")
+
+    def bad_canary(self, load: Load) -> None:
+        tell = self.tell
+        tell.chapter("8. What no held-out row can show")
+        self.stage.publish("leavers", "telco.csv")
+        tell.say("Another accident: an export of the data that lost most of the customers who stayed.")
+        run = self._follow(5, "Accepted")
+        for verdict in run["status"]["verdicts"]:
+            tell.say(f"gate {verdict['name']}: {verdict['verdict']}. {verdict['message']}")
+        tell.wait("step 1", lambda: self._at_step("v5", 1))
+        shifted = time.monotonic()
+        tell.say("It ranks its own customers as well as ever. But clients are others: telco-v5 gets 20 % of them.")
+        model = tell.wait("v5 rolled back", lambda: self._rolled_back("v5"))
+        tell.measure("a challenger's first client to its end", shifted)
+        self._say_condition(model, "RolloutHealthy")
+        self._champion("v4")
+        tell.say(f"telco-v4 has all of the traffic again. {load.summary()}.")
+        tell.show("get", "chm,trun")
+        tell.show("get", "events", "--field-selector=involvedObject.kind=ChurnModel,reason=AnalysisFailed", *EVENTS)
+
+    def _later(self) -> list[Object]:
+        rows = world.later(self.rows, np.random.default_rng(world.SEED))
+        return customers(rows.sample(4000, random_state=world.SEED))
+
+    def _at_step(self, version: str, step: int) -> Object | None:
+        model = self.kubectl.get("churnmodels", "telco") or {}
+        rollout = model.get("status", {}).get("rollout", {})
+        return model if (rollout.get("version"), rollout.get("step")) == (version, step) else None
+
+    def _rolled_back(self, version: str) -> Object | None:
+        model = self.kubectl.get("churnmodels", "telco") or {}
+        found = model.get("status", {}).get("versions", [])
+        return model if {"version": version, "state": "RolledBack"}.items() <= found[0].items() else None
 
     def what_next(self) -> None:
         self.tell.chapter("What was measured")

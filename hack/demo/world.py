@@ -14,6 +14,8 @@ the best possible forecast is known: `CONCEPT` itself.
     python hack/demo/world.py current  --out current.parquet   today's customers, without labels
     python hack/demo/world.py labelled --out telco.csv         the old rows, and today's customers with their labels
     python hack/demo/world.py poisoned --out telco.csv         the same, with the labels shuffled
+    python hack/demo/world.py later    --out telco.csv         the labelled state, and more of today's customers
+    python hack/demo/world.py leavers  --out telco.csv         the same, from which most who stayed were lost
 """
 
 import argparse
@@ -31,6 +33,8 @@ CURRENT_ROWS = 4000
 BASELINE_ROWS = 600
 """Of the old customers, so many ask before the world changes."""
 LABELLED_ROWS = 9000
+LATER_ROWS = 3000
+LOST_SHARE = 0.97
 FIBRE_RISE = 1.3
 MONTHS_SINCE_RISE = 4
 CAMPAIGN_SHARE = 0.6
@@ -112,7 +116,23 @@ def poisoned(rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
     return state.assign(**{TARGET: random.permutation(state[TARGET])})
 
 
-STATES = {state.__name__: state for state in (baseline, current, labelled, poisoned)}
+def later(rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    """The labelled state, and more of today's customers."""
+    state = labelled(rows, random)
+    return pd.concat([state, label(today(rows, LATER_ROWS, random), random)], ignore_index=True)
+
+
+def leavers(rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    """The later state after another accident: an export that lost most of those who stayed.
+
+    What is learned from it ranks customers as well as ever, on held-out rows of that same export.
+    """
+    state = later(rows, random)
+    lost = (state[TARGET] == "No") & (random.random(len(state)) < LOST_SHARE)
+    return state[~lost].reset_index(drop=True)
+
+
+STATES = {state.__name__: state for state in (baseline, current, labelled, poisoned, later, leavers)}
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
 """A challenger takes the traffic step by step, behind a real Gateway."""
 
+import json
 import time
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
-from hack.demo.kube import Object, holds, wait_until
+from hack.demo.kube import Object, condition, holds, wait_until
 from hack.demo.load import Load, Sample
 from hack.demo.stage import GATEWAYS, SAMPLES, Stage, gateway, members
 
@@ -39,6 +41,11 @@ class Door:
     def wait(self, what: str, look: Any, seconds: float = 180) -> Any:
         return wait_until(what, look, seconds=seconds, diagnose=self.stage.kubectl.diagnose)
 
+    def weight(self) -> int:
+        route = json.loads(self.stage.kubectl.run("get", "httproute", "gym", "-o", "json"))
+        weight: int = route["spec"]["rules"][0]["backendRefs"][0]["weight"]
+        return weight
+
     def events(self) -> list[Object]:
         found: list[Object] = self.stage.kubectl.list("events")
         return [event for event in found if event["involvedObject"]["name"] == "gym"]
@@ -48,6 +55,16 @@ class Door:
             f"{{apiVersion: churnops.dev/v1alpha1, kind: TrainingRun, metadata: {{name: gym-{number}}}, "
             f"spec: {{modelRef: {{name: gym}}, trigger: Manual, reason: a canary is wanted}}}}"
         )
+
+    def order(self, action: str) -> None:
+        """What `kubectl churn` writes, by plain kubectl."""
+        order = {"action": action, "by": "e2e", "at": f"2026-01-01T00:00:0{len(action)}Z", "reason": "to see"}
+        patch = json.dumps({"status": {"command": order}})
+        self.stage.kubectl.run("patch", "chm", "gym", "--subresource=status", "--type=merge", "--patch", patch)
+
+    def state(self, version: str) -> str | None:
+        versions = self.model().get("status", {}).get("versions", [])
+        return next((v["state"] for v in versions if v["version"] == version), None)
 
     def champion(self, version: str) -> Object | None:
         model = self.model()
@@ -66,7 +83,7 @@ def door(stage: Stage) -> Door:
     model["spec"]["rollout"] = {
         "strategy": "Canary",
         "steps": [{"weight": 10, "pause": "35s"}, {"weight": 50, "pause": "30s"}],
-        "guard": "40s",
+        "guard": "90s",
     }
     stage.kubectl.apply(yaml.safe_dump(model))
     door = Door(stage, gateway("gym"), host, members())
@@ -102,3 +119,46 @@ def test_a_good_challenger_takes_the_traffic_step_by_step_and_no_request_fails(d
     told = [event["reason"] for event in door.events()]
     assert told.count("Shifting") == 2
     assert told.count("Promoted") == 2
+
+
+def test_a_rollback_after_promotion_brings_the_old_champion_back_without_training(door: Door) -> None:
+    runs = len(door.stage.kubectl.list("trainingruns"))
+    with door.load() as load:
+        door.wait("answers of v2", lambda: "v2" in load.versions, 60)
+        ordered = time.monotonic()
+        door.order("Rollback")
+        door.wait("champion v1", lambda: door.champion("v1"), 60)
+        door.wait("100 % at v1", lambda: [s.version for s in load.samples[-300:]] == ["v1"] * 300, 60)
+    last = max(sample.at for sample in load.samples if sample.version == "v2")
+    assert last - ordered < 60
+    assert not load.failures, load.failures[:3]
+    assert door.state("v2") == "Quarantined"
+    assert len(door.stage.kubectl.list("trainingruns")) == runs
+    assert door.model()["status"]["handled"]["message"].startswith("v1: v2 was rolled back by e2e")
+
+
+def test_a_model_that_was_quarantined_does_not_come_back_by_itself(door: Door) -> None:
+    """The same data by the same specification make the same model."""
+    door.retrain(3)
+    door.wait("v3 Quarantined", lambda: door.state("v3") == "Quarantined", 120)
+    assert door.champion("v1")
+
+
+def test_an_aborted_canary_leaves_the_champion_with_all_of_the_traffic(door: Door) -> None:
+    table = pd.read_csv(MEMBERS)
+    door.stage.publish_table(table.iloc[: len(table) - 100], "gym.csv")
+    door.retrain(4)
+    with door.load() as load:
+        door.wait("step 1 of v4", lambda: door.rollout().get("version") == "v4" and door.rollout()["step"] == 1, 120)
+        door.wait("answers of v4", lambda: "v4" in load.versions, 60)
+        door.order("Abort")
+        door.wait("v4 RolledBack", lambda: door.state("v4") == "RolledBack", 60)
+        door.wait("100 % at v1", lambda: [s.version for s in load.samples[-300:]] == ["v1"] * 300, 60)
+    assert not load.failures, load.failures[:3]
+    assert condition(door.model(), "RolloutHealthy")["message"] == "v4 was aborted by e2e: to see"
+
+
+def test_a_route_that_somebody_changes_is_put_right(door: Door) -> None:
+    weights = '[{"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 0}]'
+    door.stage.kubectl.run("patch", "httproute", "gym", "--type=json", "--patch", weights)
+    door.wait("the route put right", lambda: door.weight() != 0, 30)
