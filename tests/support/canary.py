@@ -52,7 +52,7 @@ def rolling(rollout: Mapping[str, Any], **fields: Any) -> ChurnModelWorld:
     versions = fields.pop("versions", [rolls, make_version(1)])
     model = make_spec(serving={"gateway": GATEWAY}, rollout=spec, suspend=fields.pop("suspend", False))
     world: dict[str, Any] = {
-        "status": {"versions": versions, "rollout": rollout},
+        "status": {"versions": versions, "rollout": {"began": ago(minutes=3)} | dict(rollout)},
         "runs": (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted)),
         "servers": (make_server(1), make_server(2)),
         "counters": {"v1": counters(0), "v2": counters(0)},

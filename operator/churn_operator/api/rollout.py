@@ -133,6 +133,8 @@ class RolloutStatus(Model):
     """Which step of spec.rollout.steps, from 1; 0 before the first."""
     weight: Annotated[int, Field(ge=0, le=100)] = 0
     """Percent of the gateway's requests that the challenger is to get."""
+    began: Time
+    """When its server was asked for."""
     since: Time
     """Since when it is in this step."""
     baselines: Annotated[tuple[Baseline, ...], Field(max_length=2, json_schema_extra=map_list("version"))] = ()

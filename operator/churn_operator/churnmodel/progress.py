@@ -23,15 +23,15 @@ def progress_after(
     match move:
         case Start(version):
             return _started(version, at)
-        case Shift(version, step, weight):
-            return _shifted(world, version, step, weight, at)
+        case Shift():
+            return _shifted(world, move, at)
         case Promote(version):
             return _promoted(world, version, progress, at)
         case GiveUp(version, violation) | Restore(version, violation):
             return _ended(world, progress, violation.message, at)
         case Return(version):
             phase = RolloutPhase.Starting
-            return RolloutStatus(version=version.version, returns=True, phase=phase, since=at)
+            return RolloutStatus(version=version.version, returns=True, phase=phase, began=at, since=at)
         case Stay(waits_for):
             return _staying(world, waits_for, progress, now)
         case Decline():
@@ -40,21 +40,29 @@ def progress_after(
 
 def _started(version: ServedVersion, at: str) -> RolloutStatus:
     if version.state is VersionState.RollingOut:
-        return RolloutStatus(version=version.version, phase=RolloutPhase.Starting, since=at)
-    return RolloutStatus(version=version.version, phase=RolloutPhase.RolledBack, since=at, message=version.reason)
-
-
-def _shifted(world: ChurnModelWorld, version: ServedVersion, step: int, weight: int, at: str) -> RolloutStatus:
-    champion = champion_of(world.status.versions)
-    both = [version.version] if champion is None else [champion.version, version.version]
+        return RolloutStatus(version=version.version, phase=RolloutPhase.Starting, began=at, since=at)
     return RolloutStatus(
-        version=version.version,
+        version=version.version, phase=RolloutPhase.RolledBack, began=at, since=at, message=version.reason
+    )
+
+
+def _shifted(world: ChurnModelWorld, move: Shift, at: str) -> RolloutStatus:
+    champion, version = champion_of(world.status.versions), move.version.version
+    both = [version] if champion is None else [champion.version, version]
+    return RolloutStatus(
+        version=version,
         phase=RolloutPhase.Shifting,
-        step=step,
-        weight=weight,
+        step=move.step,
+        weight=move.weight,
+        began=_began(world, version, at),
         since=at,
         baselines=tuple(_baseline(world, one) for one in both),
     )
+
+
+def _began(world: ChurnModelWorld, version: str, at: str) -> str:
+    rollout = world.status.rollout
+    return rollout.began if rollout is not None and rollout.version == version else at
 
 
 def _baseline(world: ChurnModelWorld, version: str) -> Baseline:
@@ -65,10 +73,17 @@ def _promoted(world: ChurnModelWorld, version: ServedVersion, progress: RolloutS
     """The guard begins; without a version to go back to there is none."""
     champion = champion_of(world.status.versions)
     step = 0 if progress is None else progress.step
-    promoted = RolloutStatus(version=version.version, phase=RolloutPhase.Complete, step=step, weight=100, since=at)
+    complete = RolloutStatus(
+        version=version.version,
+        phase=RolloutPhase.Complete,
+        step=step,
+        weight=100,
+        began=_began(world, version.version, at),
+        since=at,
+    )
     if champion is None:
-        return promoted
-    return promoted.model_copy(
+        return complete
+    return complete.model_copy(
         update={
             "phase": RolloutPhase.Guarding,
             "baselines": (_baseline(world, version.version),),
@@ -95,7 +110,7 @@ def _seen(verdict: Verdict) -> int:
 
 
 def _ended(world: ChurnModelWorld, progress: RolloutStatus | None, why: str, at: str) -> RolloutStatus:
-    last = progress or RolloutStatus(version=_newest(world), phase=RolloutPhase.Starting, since=at)
+    last = progress or RolloutStatus(version=_newest(world), phase=RolloutPhase.Starting, began=at, since=at)
     ended = {"phase": RolloutPhase.RolledBack, "weight": 0, "since": at, "baselines": (), "before": None}
     return last.model_copy(update=ended | {"message": why[:1024]})
 

@@ -22,6 +22,12 @@ JOB_SECONDS = Histogram(
     ["role"],
     buckets=(1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400),
 )
+ROLLOUT_SECONDS = Histogram(
+    "churn_operator_rollout_seconds",
+    "Time from the moment a version's server was asked for until it was Promoted or RolledBack.",
+    ["outcome"],
+    buckets=(10, 30, 60, 300, 900, 3600, 14400, 86400),
+)
 OLDEST = Gauge("churn_operator_oldest_seconds", "How long the oldest of what waits has been waiting.", ["what"])
 WATCH_LAG = Gauge("churn_operator_watch_lag_seconds", "How long a watch has not shown what was written or listed.")
 OBJECTS = Gauge("churn_operator_objects", "Objects that are known, by kind.", ["kind"])

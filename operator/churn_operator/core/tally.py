@@ -5,7 +5,7 @@ from datetime import datetime
 
 from churn_operator.core import clock
 from churn_operator.core.job import ROLE_LABEL
-from churn_operator.core.metrics import JOB_SECONDS, JOBS
+from churn_operator.core.metrics import JOB_SECONDS, JOBS, ROLLOUT_SECONDS
 from churn_operator.core.objects import Key, Object, name_of, uid_of
 
 RUN, RETRAINING = "run", "retraining"
@@ -15,6 +15,10 @@ OUTCOMES = frozenset({"Complete", "BackoffLimitExceeded", "DeadlineExceeded", "P
 """Those that are told apart; any other is `Other`, so that the number of series is bounded."""
 
 
+ROLLOUT_ENDS = {"Guarding": "Promoted", "Complete": "Promoted", "RolledBack": "RolledBack"}
+"""What a phase of a rollout says came of it."""
+
+
 class Tally:
     """Lost with the process; rebuilt by the first listing."""
 
@@ -22,6 +26,7 @@ class Tally:
         self._now = now
         self._since: dict[tuple[str, Key], datetime] = {}
         self._ended: set[str] = set()
+        self._rollouts: dict[Key, tuple[str, str | None]] = {}
 
     def see(self, obj: Object, *, gone: bool, listed: bool) -> None:
         """An event on an object; one that was listed may have ended before this process started."""
@@ -35,6 +40,7 @@ class Tally:
                 self._wait(RUN, key, created, waits=not gone and "finishedAt" not in status)
             case "ChurnModel":
                 self._wait(RETRAINING, key, self._now(), waits=not gone and "retraining" in status)
+                self._rollout(key, status.get("rollout"), gone=gone, listed=listed)
             case _:
                 pass
 
@@ -48,6 +54,18 @@ class Tally:
             self._since.setdefault((what, key), since)
         else:
             self._since.pop((what, key), None)
+
+    def _rollout(self, key: Key, rollout: Object | None, *, gone: bool, listed: bool) -> None:
+        """Time its end once: what is promoted is guarded before it is complete."""
+        if rollout is None or gone:
+            self._rollouts.pop(key, None)
+            return
+        outcome = ROLLOUT_ENDS.get(rollout["phase"])
+        known = self._rollouts.get(key)
+        self._rollouts[key] = (rollout["version"], outcome)
+        if outcome is not None and not listed and known != (rollout["version"], outcome):
+            took = clock.parse(rollout["since"]) - clock.parse(rollout["began"])
+            ROLLOUT_SECONDS.labels(outcome).observe(took.total_seconds())
 
     def _job(self, job: Object, *, gone: bool, listed: bool) -> None:
         """Count its end once."""

@@ -83,3 +83,34 @@ def test_a_held_retraining_is_as_old_as_this_process_has_seen_it() -> None:
     assert tally.oldest(RETRAINING) == 3600
     tally.see(made("ChurnModel", "telco", 5 * HOUR), gone=False, listed=False)
     assert tally.oldest(RETRAINING) == 0
+
+
+def rolled(version: str, phase: str) -> dict[str, Any]:
+    rollout = {"version": version, "phase": phase, "began": stamp(NOW), "since": stamp(NOW + timedelta(seconds=40))}
+    return made("ChurnModel", "telco", HOUR, rollout=rollout)
+
+
+@pytest.mark.parametrize(
+    ("phases", "outcome", "counted"),
+    [
+        pytest.param(["Starting", "Shifting", "Guarding", "Complete"], "Promoted", 1, id="a promotion once"),
+        pytest.param(["Starting", "RolledBack", "RolledBack"], "RolledBack", 1, id="an end once"),
+        pytest.param(["Guarding", "RolledBack"], "RolledBack", 1, id="a rollback after a promotion"),
+        pytest.param(["Starting", "Shifting"], "Promoted", 0, id="what goes on not at all"),
+    ],
+)
+def test_the_end_of_a_rollout_is_timed(phases: list[str], outcome: str, counted: int) -> None:
+    before = sample("rollout_seconds_count", outcome=outcome), sample("rollout_seconds_sum", outcome=outcome)
+    tally = Tally(lambda: NOW)
+    for phase in phases:
+        tally.see(rolled("v2", phase), gone=False, listed=False)
+    after = sample("rollout_seconds_count", outcome=outcome), sample("rollout_seconds_sum", outcome=outcome)
+    assert (after[0] - before[0], after[1] - before[1]) == (counted, 40 * counted)
+
+
+def test_a_rollout_that_had_ended_before_the_operator_started_is_not_timed() -> None:
+    tally, before = Tally(lambda: NOW), sample("rollout_seconds_count", outcome="Promoted")
+    tally.see(rolled("v2", "Complete"), gone=False, listed=True)
+    tally.see(rolled("v2", "Complete"), gone=False, listed=False)
+    tally.see(rolled("v2", "Complete"), gone=True, listed=False)
+    assert sample("rollout_seconds_count", outcome="Promoted") == before
