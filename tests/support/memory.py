@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from churn_operator.churnmodel.counts import Counts
 from churn_operator.core.errors import TrackingUnavailable
 from churn_operator.core.kind import Answer, RunView
 from churn_operator.core.objects import Alias, Object
@@ -32,6 +33,10 @@ class MemoryCluster:
     aliases: dict[str, str] = field(default_factory=dict)
     answering: set[str] = field(default_factory=set)
     """Versions that answer a prediction."""
+    told: dict[str, str | None] = field(default_factory=dict)
+    """By version: what its pod's /metrics says."""
+    accepting: bool = True
+    """The Gateway takes up what a route says."""
     tracking: bool = True
     writes_left: int | None = None
     """The operator is killed before the write after so many."""
@@ -79,9 +84,8 @@ class MemoryCluster:
             version = service["spec"]["selector"]["serving.kserve.io/inferenceservice"].removeprefix("telco-")
         return Answer(version in self.answering, f"{version} was asked")
 
-    async def metrics(self, url: str) -> str | None:  # noqa: ARG002 - the interface
-        """There are no pods to ask."""
-        return None
+    async def metrics(self, url: str) -> str | None:
+        return self.told.get(url.removeprefix("http://").partition(":")[0])
 
     async def create(self, obj: Object) -> None:
         self._write()
@@ -130,6 +134,19 @@ class MemoryCluster:
         made["metadata"] = made["metadata"] | {"uid": uid}
         if made["kind"] == "Service":
             made["spec"] = made["spec"] | {"clusterIP": CLUSTER_IP}
+        if made["kind"] == "HTTPRoute" and self.accepting:
+            taken = [{"type": "Accepted", "status": "True", "observedGeneration": 0}]
+            before = {"status": {"parents": [{"parentRef": {"name": "public"}, "conditions": taken}]}}
         if "status" in before:
             made["status"] = before["status"]
         self.objects[made["kind"], made["metadata"]["name"]] = made
+
+
+def counted_text(version: str, counts: Counts) -> str:
+    """What a predictor's /metrics says that has counted so much."""
+    well = counts.requests - counts.errors
+    lines = ["# TYPE churn_predictor_requests_total counter"]
+    for outcome, number in (("answered", well), ("failed", counts.errors)):
+        labels = f'version="{version}",outcome="{outcome}",caller="client"'
+        lines.append(f"churn_predictor_requests_total{{{labels}}} {number}")
+    return "\n".join(lines) + "\n"

@@ -38,12 +38,14 @@ FINAL = {"Accepted", "Rejected", "Failed"}
 class Histories(RuleBasedStateMachine):
     """A model called telco, the world around it, and an operator that may be killed before any write."""
 
+    spec = SPEC
+
     @initialize()
     def begin(self) -> None:
         self.now = NOW
         self.revision = 1
         self.cluster = MemoryCluster()
-        self.cluster.objects["ChurnModel", "telco"] = make_object("ChurnModel", "telco", SPEC.to_dict())
+        self.cluster.objects["ChurnModel", "telco"] = make_object("ChurnModel", "telco", self.spec.to_dict())
 
     @rule(seconds=st.sampled_from([1, 10, 60, 300]), writes=st.none() | st.integers(0, 3), backwards=st.booleans())
     def look(self, seconds: int, writes: int | None, *, backwards: bool = False) -> None:

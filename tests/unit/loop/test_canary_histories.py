@@ -1,0 +1,156 @@
+"""What holds over every history of a canary, whatever clients, pods, gateways and people do."""
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, rule
+from support.kinds import make_spec
+from support.memory import counted_text
+from unit.loop.test_histories import Histories
+
+from churn_operator.churnmodel.counts import Counts
+from churn_operator.core.clock import stamp
+
+SPEC = make_spec(
+    retraining={"triggers": ["NewData"], "cooldown": "1m", "probeInterval": "1m"},
+    gates=[{"name": "quality", "metric": "roc_auc", "min": 0.8}],
+    serving={"gateway": {"parentRefs": [{"name": "public"}]}},
+    rollout={
+        "strategy": "Canary",
+        "steps": [{"weight": 10, "pause": "1m"}, {"weight": 50, "pause": "1m"}],
+        "guard": "5m",
+        "progressDeadline": "3m",
+        "analysis": {"minRequests": 100},
+    },
+)
+EXAMPLES = int(os.environ.get("HISTORIES", "25"))
+"""The promise is about 10,000 of them: `hack/bench/run histories`."""
+
+
+class CanaryHistories(Histories):
+    """Clients ask at a gateway; each version is what it is drawn to be."""
+
+    spec = SPEC
+
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        self.counts: dict[str, Counts] = {}
+        self.bad: set[str] = set()
+        self.fell_silent: set[str] = set()
+        self.the_gateway_comes_and_goes(there=True)
+
+    @rule(requests=st.sampled_from([10, 400, 3000]), readable=st.booleans())
+    def clients_ask(self, requests: int, *, readable: bool) -> None:
+        """Whoever has traffic answers; a challenger that is bad fails half of what it is asked."""
+        for version in (v["version"] for v in self._versions()):
+            asked = requests * self._weights().get(version, 0) // 100
+            errors = asked // 2 if version in self.bad else 0
+            self.counts[version] = self.counts.get(version, Counts()) + Counts(asked, errors)
+            self.cluster.told[version] = counted_text(version, self.counts[version]) if readable else None
+        self.look(10, None)
+
+    @rule(there=st.booleans())
+    def the_gateway_comes_and_goes(self, *, there: bool) -> None:
+        self.cluster.accepting = there
+        self.cluster.objects.pop(("Gateway", "public"), None)
+        if there:
+            self.cluster.objects["Gateway", "public"] = {"kind": "Gateway", "metadata": {"name": "public"}}
+
+    @rule(answers=st.booleans())
+    def a_server_starts(self, *, answers: bool) -> None:
+        super().a_server_starts(answers=answers)
+        for server in self.cluster.of("InferenceService"):
+            version = server["metadata"]["name"].removeprefix("telco-")
+            labels = server["metadata"]["labels"] | {"serving.kserve.io/inferenceservice": f"telco-{version}"}
+            status = {"podIP": version, "conditions": [{"type": "Ready", "status": "True"}]}
+            self.cluster.told.setdefault(version, counted_text(version, Counts()))
+            self.cluster.objects["Pod", f"pod-{version}"] = {
+                "kind": "Pod",
+                "metadata": {"name": f"pod-{version}", "labels": labels},
+                "status": status,
+            }
+
+    @rule(bad=st.booleans())
+    def a_challenger_comes(self, *, bad: bool) -> None:
+        """New data, a run that ends, a server that starts: few histories get so far by themselves."""
+        self.the_source_changes()
+        self.the_gateway_comes_and_goes(there=True)
+        self.look(60, None)
+        self.look(60, None)
+        self.a_probe_ends()
+        self.look(1, None)
+        self.a_training_job_ends(0.9)
+        self.look(1, None)
+        if bad:
+            self.bad |= {v["version"] for v in self._versions() if v["state"] == "RollingOut"} - {"v1"}
+        self.a_server_starts(answers=True)
+        self.look(1, None)
+
+    @rule(looks=st.integers(1, 4))
+    def clients_are_many(self, looks: int) -> None:
+        for _ in range(looks):
+            self.clients_ask(3000, readable=True)
+            self.look(60, None)
+
+    @rule(action=st.sampled_from(["Promote", "Abort", "Rollback"]))
+    def a_person_orders(self, action: str) -> None:
+        order = {"action": action, "by": "alice", "at": stamp(self.now), "reason": "so"}
+        self._model().setdefault("status", {})["command"] = order
+        self.look(1, None)
+
+    @rule()
+    def a_challenger_falls_silent(self) -> None:
+        silent = {v["version"] for v in self._versions() if v["state"] == "RollingOut"}
+        self.cluster.answering -= silent
+        self.fell_silent |= silent
+
+    @invariant()
+    def traffic_never_moves_back(self) -> None:
+        """But by a rollback, which quarantines what it moves from."""
+
+    @invariant()
+    def a_server_that_was_retired_never_comes_back(self) -> None:
+        """But by a rollback."""
+
+    @invariant()
+    def only_an_accepted_version_that_answered_has_the_traffic(self) -> None:
+        for version in self._weights():
+            run = self.cluster.objects["TrainingRun", f"telco-{version.removeprefix('v')}"]
+            assert run["status"]["phase"] == "Accepted"
+            assert version in self.cluster.answering | self.fell_silent
+
+    @invariant()
+    def a_challenger_that_fails_half_of_its_requests_is_never_promoted(self) -> None:
+        assert self._champion() not in self.bad
+
+    @invariant()
+    def the_route_gives_all_of_the_traffic_away_once(self) -> None:
+        weights = self._weights()
+        assert not weights or sum(weights.values()) == 100
+        assert len(weights) <= 2
+
+    @invariant()
+    def nothing_that_was_given_up_has_traffic(self) -> None:
+        given_up = {v["version"] for v in self._versions() if v["state"] in {"RolledBack", "Quarantined"}}
+        assert not given_up & {version for version, weight in self._weights().items() if weight}
+
+    def _weights(self) -> dict[str, int]:
+        route = self.cluster.objects.get(("HTTPRoute", "telco"))
+        backends = route["spec"]["rules"][0]["backendRefs"] if route else []
+        return {b["name"].removeprefix("telco-").removesuffix("-predictor"): b["weight"] for b in backends}
+
+    def _champion(self) -> str | None:
+        return next((v["version"] for v in self._versions() if v["state"] == "Champion"), None)
+
+    def _versions(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._model().get("status", {}).get("versions", [])
+        return found
+
+
+TestCanaryHistories = CanaryHistories.TestCase
+TestCanaryHistories.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
