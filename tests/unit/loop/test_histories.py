@@ -32,18 +32,21 @@ KINDS: dict[str, Any] = {
     "TrainingRun": TrainingRunKind(LOGGING),
     "DriftMonitor": DriftMonitorKind(LOGGING),
 }
-FINAL = {"Accepted", "Rejected", "Failed"}
+FINAL = {"Accepted", "Rejected", "Failed", "Expired", "Superseded"}
+MEASURED = FINAL | {"AwaitingApproval"}
 
 
 class Histories(RuleBasedStateMachine):
     """A model called telco, the world around it, and an operator that may be killed before any write."""
+
+    spec = SPEC
 
     @initialize()
     def begin(self) -> None:
         self.now = NOW
         self.revision = 1
         self.cluster = MemoryCluster()
-        self.cluster.objects["ChurnModel", "telco"] = make_object("ChurnModel", "telco", SPEC.to_dict())
+        self.cluster.objects["ChurnModel", "telco"] = make_object("ChurnModel", "telco", self.spec.to_dict())
 
     @rule(seconds=st.sampled_from([1, 10, 60, 300]), writes=st.none() | st.integers(0, 3), backwards=st.booleans())
     def look(self, seconds: int, writes: int | None, *, backwards: bool = False) -> None:
@@ -142,7 +145,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def one_run_at_a_time(self) -> None:
-        open_runs = [run for run in self._runs() if run.get("status", {}).get("phase") not in FINAL]
+        open_runs = [run for run in self._runs() if run.get("status", {}).get("phase") not in MEASURED]
         assert len(open_runs) <= 1
 
     @invariant()
@@ -155,7 +158,7 @@ class Histories(RuleBasedStateMachine):
         settled = [
             run["status"]["revision"]
             for run in self._runs()
-            if run.get("status", {}).get("phase") in FINAL and run["status"].get("reason") != "TrackingUnavailable"
+            if run.get("status", {}).get("phase") in MEASURED and run["status"].get("reason") != "TrackingUnavailable"
         ]
         assert len(settled) == len(set(settled))
 
