@@ -25,7 +25,7 @@ def main(switches: int) -> None:
         until(stage, 1)
         with Load(stage.endpoint("telco"), customers(pd.read_csv(world.TELCO))) as load:
             for number in range(2, switches + 2):
-                stage.kubectl.apply(run(number))
+                stage.kubectl.apply(run(number, stage.kubectl.whoami()))
                 until(stage, number)
     stage.kubectl.run("delete", "namespace", NAMESPACE)
     print(f"{switches} switches of the champion at {load.per_second:g} requests a second: {load.summary()}")
@@ -40,9 +40,10 @@ def model(stage: Stage) -> str:
     return yaml.safe_dump(sample | {"spec": sample["spec"] | {"rollout": {"guard": "1s"}}})
 
 
-def run(number: int) -> str:
+def run(number: int, user: str) -> str:
     made = {"apiVersion": "churnops.dev/v1alpha1", "kind": "TrainingRun", "metadata": {"name": f"telco-{number}"}}
-    return yaml.safe_dump(made | {"spec": {"modelRef": {"name": "telco"}, "reason": "to change the champion"}})
+    spec = {"modelRef": {"name": "telco"}, "reason": "to change the champion", "requestedBy": user}
+    return yaml.safe_dump(made | {"spec": spec})
 
 
 def until(stage: Stage, number: int) -> None:

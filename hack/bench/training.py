@@ -65,7 +65,11 @@ def ours(stage: Stage, mlflow: Mlflow, number: int) -> float:
             "apiVersion": "churnops.dev/v1alpha1",
             "kind": "TrainingRun",
             "metadata": {"name": f"telco-{number}"},
-            "spec": {"modelRef": {"name": "telco"}, "reason": "a benchmark"},
+            "spec": {
+                "modelRef": {"name": "telco"},
+                "reason": "a benchmark",
+                "requestedBy": stage.kubectl.whoami(),
+            },
         }
         stage.kubectl.apply(yaml.safe_dump(run))
     ended = wait_until(

@@ -70,7 +70,11 @@ def test_a_run_that_finds_no_object_store_goes_on_when_it_is_back(gym: Stage) ->
         "apiVersion": "churnops.dev/v1alpha1",
         "kind": "TrainingRun",
         "metadata": {"name": "gym-7"},
-        "spec": {"modelRef": {"name": "gym"}, "reason": "to see what it does without an object store"},
+        "spec": {
+            "modelRef": {"name": "gym"},
+            "reason": "to see what it does without an object store",
+            "requestedBy": gym.kubectl.whoami(),
+        },
     }
 
     def given_up() -> str | None:

@@ -132,7 +132,11 @@ def test_a_run_forced_by_hand_on_bad_data_fails_and_the_champion_serves_on(gym: 
                 "apiVersion": "churnops.dev/v1alpha1",
                 "kind": "TrainingRun",
                 "metadata": {"name": f"gym-{number}"},
-                "spec": {"modelRef": {"name": "gym"}, "reason": "The marketing team asked."},
+                "spec": {
+                    "modelRef": {"name": "gym"},
+                    "reason": "The marketing team asked.",
+                    "requestedBy": gym.kubectl.whoami(),
+                },
             }
         )
     )

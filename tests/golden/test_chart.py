@@ -56,12 +56,45 @@ def test_nothing_may_read_a_secret_or_a_config_map() -> None:
     assert not may & {"secrets", "configmaps", "serviceaccounts", "pods/exec", "pods/log", "nodes"}
 
 
-def test_nobody_but_the_operator_writes_a_status() -> None:
-    writers = [
-        role for role in roles() if any(r.endswith("/status") for rule in role["rules"] for r in rule["resources"])
-    ]
-    assert {role["metadata"]["name"] for role in writers} == {"churn-operator"}
-    assert [(role["kind"], role["metadata"].get("namespace")) for role in writers] == [
+def writers(roles: list[dict[str, Any]]) -> dict[str, set[str]]:
+    """Whose role lets them write which status."""
+    found: dict[str, set[str]] = {}
+    for role in roles:
+        for rule in role["rules"]:
+            of = {resource for resource in rule["resources"] if resource.endswith("/status")}
+            if of and {"patch", "update"} & set(rule["verbs"]):
+                found.setdefault(role["metadata"]["name"], set()).update(of)
+    return found
+
+
+def test_people_write_a_status_only_where_a_policy_keeps_the_rest_of_it_for_the_operator() -> None:
+    everything = {"churnmodels/status", "trainingruns/status", "driftmonitors/status"}
+    people = {"churn-operator-edit": {"churnmodels/status"}, "churn-operator-approver": {"trainingruns/status"}}
+    assert writers(roles()) == {"churn-operator": everything} | people
+    kinds = {obj["kind"] for obj in objects("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")}
+    assert len(kinds) == 2
+    off = list(yaml.safe_load_all(render(SMALLEST, "--set=crds.install=false", "--set=approval.policy.enabled=false")))
+    assert writers([obj for obj in off if obj["kind"] in {"ClusterRole", "Role"}]) == {"churn-operator": everything}
+    assert not [obj for obj in off if "Admission" in obj["kind"]]
+
+
+def test_no_role_of_the_chart_lets_anybody_change_what_is_asked_of_a_model() -> None:
+    may = [rule for rule in rules() if "approve" in rule["verbs"]]
+    assert {resource for rule in may for resource in rule["resources"]} == {"trainingruns"}
+
+
+def test_each_policy_is_bound_and_looks_at_no_namespace_but_those_of_its_operator() -> None:
+    policies = {policy["metadata"]["name"] for policy in objects("ValidatingAdmissionPolicy")}
+    bindings = objects("ValidatingAdmissionPolicyBinding")
+    assert {binding["spec"]["policyName"] for binding in bindings} == policies
+    for binding in bindings:
+        (where,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+        assert where["values"] == ["marketing", "sales"]
+
+
+def test_with_namespaces_named_only_the_operators_roles_there_write_its_statuses() -> None:
+    own = [role for role in roles() if "churn-operator" in writers([role])]
+    assert [(role["kind"], role["metadata"].get("namespace")) for role in own] == [
         ("ClusterRole", None),
         ("Role", "marketing"),
         ("Role", "sales"),
@@ -151,6 +184,7 @@ WRONG_VALUES = {
     "with no worker": ("workers=0", "at '/workers'"),
     "with a log in prose": ("logs.format=prose", "at '/logs/format'"),
     "with a retention of no day": ("collector.retentionDays=0", "at '/collector/retentionDays'"),
+    "with a policy that is neither on nor off": ("approval.policy.enabled=maybe", "at '/approval/policy/enabled'"),
     "with a limit that is none": ("resources.limits.memory=much", "at '/resources/limits/memory'"),
 }
 

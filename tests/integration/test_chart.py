@@ -66,6 +66,8 @@ MAY_NOT = [
     "patch churnmodels.churnops.dev",
     "delete churnmodels.churnops.dev",
     "delete trainingruns.churnops.dev",
+    "approve trainingruns.churnops.dev",
+    "approve churnmodels.churnops.dev",
     "create pods",
     "delete pods",
     "create pods/exec",
@@ -187,3 +189,20 @@ def test_whoever_may_edit_a_namespace_may_write_models_there(release: ControlPla
     assert not can(release, "--as=viewer", "create trainingruns.churnops.dev")
     assert can(release, "--as=editor", "create trainingruns.churnops.dev")
     assert not can(release, "--as=editor", "patch trainingruns.churnops.dev/status")
+    assert can(release, "--as=editor", "patch churnmodels.churnops.dev/status")
+    assert not can(release, "--as=editor", "approve trainingruns.churnops.dev")
+
+
+def test_an_approver_may_approve_and_edit_nothing(release: ControlPlane) -> None:
+    release.kubectl(
+        *("-n", "default", "create", "rolebinding", "approver", "--user=approver"),
+        "--clusterrole=churn-operator-approver",
+    )
+    may = [
+        "get trainingruns.churnops.dev",
+        "approve trainingruns.churnops.dev",
+        "patch trainingruns.churnops.dev/status",
+    ]
+    may_not = ["approve churnmodels.churnops.dev", "patch churnmodels.churnops.dev", "create trainingruns.churnops.dev"]
+    assert [what for what in may if not can(release, "--as=approver", what)] == []
+    assert [what for what in may_not if can(release, "--as=approver", what)] == []

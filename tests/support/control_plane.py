@@ -25,9 +25,20 @@ admin-token,admin,admin,system:masters
 operator-token,operator,operator,system:masters
 second-token,second,second,system:masters
 nobody-token,nobody,nobody
+chart-token,system:serviceaccount:churn-system:churn-operator,chart
+alice-token,alice,alice
+anna-token,anna,anna
+bob-token,bob,bob
+carol-token,carol,carol
+dora-token,dora,dora
+eve-token,eve,eve
+frank-token,frank,frank
+greta-token,greta,greta
+heidi-token,heidi,heidi
 """
 """The operator under test has a user of its own, so that the audit log tells its requests from the test's; a
-second operator has one, too."""
+second operator has one, too. `chart` is the operator as the chart knows it; who comes after it has the rights that a
+test gives."""
 
 
 def programs() -> Mapping[str, str]:
@@ -120,13 +131,13 @@ class ControlPlane:
         path.write_text(json.dumps(body))
         return path
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, user: str = "admin") -> str:
         """What kubectl prints.
 
         Raises:
             AssertionError: it failed; with what it said.
         """
-        command = [self.programs["KUBECTL"], f"--kubeconfig={self.kubeconfig('admin')}", *arguments]
+        command = [self.programs["KUBECTL"], f"--kubeconfig={self.kubeconfig(user)}", *arguments]
         done = subprocess.run(command, check=False, capture_output=True, text=True, input=stdin)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -32,7 +32,8 @@ KINDS: dict[str, Any] = {
     "TrainingRun": TrainingRunKind(LOGGING),
     "DriftMonitor": DriftMonitorKind(LOGGING),
 }
-FINAL = {"Accepted", "Rejected", "Failed"}
+FINAL = {"Accepted", "Rejected", "Failed", "Expired", "Superseded"}
+MEASURED = FINAL | {"AwaitingApproval"}
 
 
 class Histories(RuleBasedStateMachine):
@@ -144,7 +145,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def one_run_at_a_time(self) -> None:
-        open_runs = [run for run in self._runs() if run.get("status", {}).get("phase") not in FINAL]
+        open_runs = [run for run in self._runs() if run.get("status", {}).get("phase") not in MEASURED]
         assert len(open_runs) <= 1
 
     @invariant()
@@ -157,7 +158,7 @@ class Histories(RuleBasedStateMachine):
         settled = [
             run["status"]["revision"]
             for run in self._runs()
-            if run.get("status", {}).get("phase") in FINAL and run["status"].get("reason") != "TrackingUnavailable"
+            if run.get("status", {}).get("phase") in MEASURED and run["status"].get("reason") != "TrackingUnavailable"
         ]
         assert len(settled) == len(set(settled))
 
