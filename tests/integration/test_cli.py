@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from support.control_plane import ROOT, ControlPlane, free_port
 from support.people import (
     BACK,
@@ -29,7 +28,7 @@ from support.people import (
     run_spec,
 )
 
-from churn_operator.cli import orders
+from churn_operator.cli import ask, orders
 
 DEADLINE = 30.0
 
@@ -76,8 +75,8 @@ def test_status_draws_what_the_cluster_has_of_a_model(telco: Played, bob: Person
     telco.makes("DriftMonitor", "telco", {"modelRef": {"name": "telco"}}, DRIFTED)
     said = bob.types("status", "telco")
     assert said.code == 0, said.err
-    assert f"ChurnModel {bob.namespace}/telco RollingOut Ready: True" in said.out
-    for expected in ("v2 asked 10 %, read back 10 %, counted 9 %", "Approval: telco-3", DIGEST, "DriftDetected"):
+    assert f"ChurnModel {bob.namespace}/telco: RollingOut, Ready True" in said.out
+    for expected in ("v2: asked 10 %, read back 10 %, counted 9 %", "Approval: telco-3", DIGEST, "DriftDetected"):
         assert expected in said.out
     assert "\x1b" not in said.out
 
@@ -103,6 +102,20 @@ def test_a_watch_draws_again_at_each_change_and_ends_quietly_with_ctrl_c(telco: 
     finally:
         process.kill()
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_watch_outlives_the_api_server(telco: Played, bob: Person) -> None:
+    process = bob.starts("status", "telco", "--watch", "-o", "json")
+    assert process.stdout is not None
+    try:
+        assert json.loads(process.stdout.readline())["rollout"]["step"] == 1
+        telco.plane.stop_api_server()
+        telco.plane.start_api_server()
+        telco.says("ChurnModel", "telco", SERVING)
+        assert json.loads(process.stdout.readline())["phase"] == "Serving"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_watch_ends_when_the_model_is_deleted(telco: Played, bob: Person) -> None:
@@ -160,7 +173,7 @@ def test_an_approval_is_asked_for_with_the_evidence_and_written_beside_what_the_
 ) -> None:
     said = bob.types("approve", "telco-3", "--comment", "looks good", answers="y\n")
     assert said.code == 0, said.err
-    assert "gate quality: Passed roc_auc is 0.85" in said.out
+    assert "gate quality Passed: roc_auc is 0.85" in said.out
     assert "roc_auc: 0.85 against the champion's 0.84" in said.out
     waiting.says("TrainingRun", "telco-3", WAITING)  # the operator's next apply leaves it alone
     live = waiting.sees("TrainingRun", "telco-3")
@@ -188,7 +201,7 @@ def test_a_rejection_is_written_with_its_reason(waiting: Played, bob: Person) ->
     ("words", "answers", "expected"),
     [
         pytest.param([], "n\n", "Nothing was written.", id="no"),
-        pytest.param([], "", "Nothing was written: the question was not answered.", id="nobody there"),
+        pytest.param([], "", "Nothing was written: there is nobody to ask.", id="nobody there"),
         pytest.param(
             ["--digest", OTHER, "--yes"], None, "The offer has changed: telco-3 now offers", id="not reviewed"
         ),
@@ -203,14 +216,29 @@ def test_without_a_clear_yes_nothing_is_written(
     assert "approval" not in waiting.sees("TrainingRun", "telco-3")["status"]
 
 
+def test_ctrl_c_is_no_yes(waiting: Played, bob: Person) -> None:
+    process = bob.starts("approve", "telco-3")
+    assert process.stderr is not None
+    try:
+        while process.stderr.read(1) != "?":  # what the question ends with
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.wait(DEADLINE)
+        rest = process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, rest) == (1, " [y/N] \nNothing was written.\n")
+    assert "approval" not in waiting.sees("TrainingRun", "telco-3")["status"]
+
+
 def test_an_offer_that_changes_under_the_question_is_not_approved(
     waiting: Played, bob: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def yes_but_late(*_: Any, **__: Any) -> bool:
+    def yes_but_late(_: str) -> None:
         waiting.says("TrainingRun", "telco-3", WAITING | {"evidenceDigest": OTHER})
-        return True
 
-    monkeypatch.setattr(typer, "confirm", yes_but_late)
+    monkeypatch.setattr(ask, "sure", yes_but_late)
     said = bob.types("approve", "telco-3")
     assert (said.code, said.err) == (
         1,
@@ -222,11 +250,10 @@ def test_an_offer_that_changes_under_the_question_is_not_approved(
 def test_a_run_that_changes_otherwise_under_the_question_is_approved(
     waiting: Played, bob: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def yes_but_late(*_: Any, **__: Any) -> bool:
+    def yes_but_late(_: str) -> None:
         waiting.says("TrainingRun", "telco-3", WAITING | {"metric": "0.8501"})
-        return True
 
-    monkeypatch.setattr(typer, "confirm", yes_but_late)
+    monkeypatch.setattr(ask, "sure", yes_but_late)
     assert bob.types("approve", "telco-3").code == 0
     assert waiting.sees("TrainingRun", "telco-3")["status"]["approval"]["by"] == "second"
 
@@ -258,8 +285,10 @@ def test_a_decision_that_was_made_stays(bob: Person) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        pytest.param(["promote", "telco"], {"action": "Promote", "reason": ""}, id="promote"),
-        pytest.param(["abort", "telco", "--reason", "why"], {"action": "Abort", "reason": "why"}, id="abort"),
+        pytest.param(["promote", "telco"], {"action": "Promote", "version": "v2", "reason": ""}, id="promote"),
+        pytest.param(
+            ["abort", "telco", "--reason", "why"], {"action": "Abort", "version": "v2", "reason": "why"}, id="abort"
+        ),
         pytest.param(
             ["rollback", "telco", "--to", "v1", "--reason", "why"],
             {"action": "Rollback", "version": "v1", "reason": "why"},
@@ -290,7 +319,7 @@ def test_an_order_that_nobody_carries_out_stays_ordered(bob: Person) -> None:
     said = bob.types("promote", "telco", "--timeout", "1s")
     assert said.code == 1
     assert "was not carried out within 1s. It stays ordered" in said.err
-    assert "Last order: Promote by second" in bob.types("status", "telco").out
+    assert "Last order: Promote v2 by second" in bob.types("status", "telco").out
 
 
 def test_two_orders_of_one_second_are_two(telco: Played, bob: Person) -> None:

@@ -172,6 +172,7 @@ class Person:
         return subprocess.Popen(
             [sys.executable, "-m", "churn_operator.cli", *words, *flags],
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -24,6 +24,8 @@ TIMEOUT = 15.0
 """Seconds, of each call but a watch."""
 WATCH_SECONDS = 300
 """After these the API server ends a watch, and the next begins where it ended."""
+PAUSE = 0.2
+"""Seconds between two, should somebody in between end them at once."""
 PATIENCE = 60
 """Seconds for which a watch that was cut off is tried again."""
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -125,6 +127,7 @@ class Cluster:
                     if event["type"] != "BOOKMARK":
                         known = _after(known, event["type"], dict(event["object"]))
                         yield known
+                await asyncio.sleep(PAUSE)
             except _Expired:
                 known, version = await self._again(kind, fields)
                 yield known
@@ -290,6 +293,8 @@ def failure_of(status: int, message: str) -> Failure:
             return Failure(f"The API server does not know you (401): {why}.", Code.Forbidden)
         case 403:
             return Failure(f"The cluster does not let you: {said}.", Code.Forbidden)
+        case 404:
+            return Absent(f"It is not there any more: {said}.")
         case 409:
             return Conflict(f"Somebody was faster: {said}.")
         case 429 | 500 | 502 | 503 | 504:

@@ -1,7 +1,6 @@
 """The commands of `kubectl churn`."""
 
 import asyncio
-import signal
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ChurnModel, ChurnModelStatus
 from churn_operator.api.driftmonitor import DriftMonitor
 from churn_operator.api.trainingrun import TrainingRun
-from churn_operator.cli import evidence, orders
+from churn_operator.cli import ask, evidence, orders
 from churn_operator.cli.app import Session, command
 from churn_operator.cli.evidence import Decision
 from churn_operator.cli.failure import Absent, Code, Conflict, Failure
@@ -65,7 +64,11 @@ async def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Draw again at each change, until ctrl-c.")] = False,
     runs: Annotated[int, typer.Option(help="How many of the last runs to show.", min=0)] = 3,
 ) -> None:
-    """Show a model: what serves, where traffic goes and why, the last runs and their gates, what waits, and drift."""
+    """Show all there is to know of a model.
+
+    What serves and since when, where the traffic goes and why, each number that a canary is judged by, the last
+    runs with their gates, what waits for a person, and drift.
+    """
     if not watch:
         model = await session.cluster.get(ChurnModel, name)
         of_model = f"spec.modelRef.name={name}"
@@ -89,9 +92,11 @@ async def check(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is so, or cannot become so.")] = False,
     patience: Timeout = "10m",
 ) -> None:
-    """Exit with 0 when the model is Ready and no rollout is under way, with 1 when it is degraded or rolled back.
+    """Tell by the exit code whether a model is well.
 
-    While the version before stays warm (the guard time), the rollout counts as done: all of the traffic has moved.
+    0 when it is Ready and no rollout is under way, 1 when it is degraded or was rolled back, 2 when it is not
+    there: for scripts and CI. While the version before stays warm (the guard time), a rollout counts as done: all
+    of the traffic has moved. With --wait, what can still become so is waited for.
     """
     await session.cluster.get(ChurnModel, name)
     judgement, late = await _judged(session, name, _seconds(patience) if wait else None)
@@ -131,7 +136,11 @@ async def approve(
     digest: Reviewed = None,
     yes: Yes = False,
 ) -> None:
-    """Approve a run that passed every gate and waits: its version rolls out. Shows the evidence and asks first."""
+    """Let a run's version roll out.
+
+    For a run that passed every gate and waits in phase AwaitingApproval. Shows its evidence and asks before it
+    writes your name, the time and the evidence's digest into the run's status.
+    """
     await _decide(session, run, "Approved", comment, digest, yes=yes)
 
 
@@ -144,7 +153,11 @@ async def reject(
     digest: Reviewed = None,
     yes: Yes = False,
 ) -> None:
-    """Reject a run that waits for approval: its version never serves, the champion stays."""
+    """Let a run's version never serve.
+
+    For a run that passed every gate and waits in phase AwaitingApproval; the champion serves on. Shows its evidence
+    and asks before it writes.
+    """
     await _decide(session, run, "Rejected", reason, digest, yes=yes)
 
 
@@ -157,7 +170,7 @@ async def _decide(
     _stop(evidence.obstacle(offer, me, digest))
     if not yes:
         session.note(evidence_tree(offer, _now()))
-        _confirm(f"{QUESTION[decided]} {name} as {me}?")
+        ask.sure(f"{QUESTION[decided]} {name} as {me}?")
     for _ in range(ATTEMPTS):
         try:
             approval = evidence.decision(offer, decided, me, comment, _now())
@@ -183,7 +196,10 @@ async def promote(
     wait: Wait = True,
     patience: Timeout = "60s",
 ) -> None:
-    """Move all traffic to the version that is on its way, without the remaining steps."""
+    """Move all traffic to the new version.
+
+    As soon as its analysis has passed, without waiting for the remaining steps.
+    """
     await _order(session, name, _Order("Promote", reason), patience if wait else None)
 
 
@@ -196,7 +212,10 @@ async def abort(
     wait: Wait = True,
     patience: Timeout = "60s",
 ) -> None:
-    """Give up the version that is on its way; the champion serves on."""
+    """Give up the new version.
+
+    The one that is on its way loses its traffic at once; the champion serves on.
+    """
     await _order(session, name, _Order("Abort", reason), patience if wait else None)
 
 
@@ -210,7 +229,10 @@ async def rollback(
     wait: Wait = True,
     patience: Timeout = "60s",
 ) -> None:
-    """Return to a version that served before."""
+    """Return to a version that served before.
+
+    To the one that served last before the champion, or to the one that --to names; what is on its way gives way.
+    """
     await _order(session, name, _Order("Rollback", reason, to), patience if wait else None)
 
 
@@ -265,7 +287,11 @@ async def _came(session: Session, name: str, given: Command) -> str:
 
 @command
 async def retrain(session: Session, name: ModelName, reason: Reason) -> None:
-    """Ask for a training run now, whatever the triggers say. Its model is judged by the gates like any other."""
+    """Ask for a training run now.
+
+    Whatever the triggers say, and in your name. Its model is judged by the gates like any other; where the model
+    asks for approval, somebody else has to give it.
+    """
     me = await session.cluster.whoami()
     model = await session.cluster.get(ChurnModel, name)
     runs, _ = await session.cluster.list(TrainingRun, f"spec.modelRef.name={name}")
@@ -285,19 +311,6 @@ async def retrain(session: Session, name: ModelName, reason: Reason) -> None:
 def _stop(obstacle: str | None) -> None:
     if obstacle is not None:
         raise Failure(obstacle)
-
-
-def _confirm(question: str) -> None:
-    """Ctrl-c ends the question, too: asyncio would only cancel what waits, and nothing here waits."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sure = typer.confirm(question, err=True)
-    except typer.Abort:
-        raise Failure("Nothing was written: the question was not answered. With --yes it is not asked.") from None
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if not sure:
-        raise Failure("Nothing was written.")
 
 
 def _now() -> datetime:

@@ -16,7 +16,8 @@ def obstacle(run: Run, me: str, reviewed: str | None) -> str | None:
     The admission policy of the chart says it too, where it is installed, and the operator in any case.
     """
     if not run.awaits_approval:
-        verdict = run.said("Approved") or run.said("GatesPassed") or run.said("Succeeded") or ""
+        against = next((c.message for c in run.conditions if c.status == "False"), None)
+        verdict = against or run.said("Approved") or run.said("Succeeded") or ""
         return f"TrainingRun {run.name} offers nothing to approve: it is {run.phase}. {verdict}".rstrip()
     if reviewed is not None and reviewed != run.evidence_digest:
         return f"The offer has changed: {run.name} now offers {run.evidence_digest}, and {reviewed} was reviewed."

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from churn_operator.api.approval import Command
 from churn_operator.api.base import API_VERSION
-from churn_operator.api.churnmodel import ChurnModelStatus
+from churn_operator.api.churnmodel import ChurnModelStatus, VersionState
 from churn_operator.cli import moment
 from churn_operator.cli.failure import Absent, Failure
 from churn_operator.cli.summary import number_of
@@ -17,7 +17,7 @@ Action = Literal["Promote", "Abort", "Rollback"]
 def order(
     status: ChurnModelStatus, action: Action, me: str, reason: str, now: datetime, version: str | None = None
 ) -> Command:
-    """What is written into status.command.
+    """What is written into status.command: of the version that was seen on its way, should another take its place.
 
     Raises:
         Absent: the version that is meant is none of the model's.
@@ -25,6 +25,8 @@ def order(
     known = [served.version for served in status.versions]
     if version is not None and version not in known:
         raise Absent(f"There is no version {version}: the status knows {', '.join(known) or 'none'}.")
+    if action != "Rollback":
+        version = next((v.version for v in status.versions if v.state is VersionState.RollingOut), None)
     last = status.command.at if status.command else None
     return Command(action=action, version=version, by=me, at=moment.after(last, now), reason=reason)
 

@@ -8,6 +8,7 @@ from rich.tree import Tree
 
 from churn_operator.api.analysis import Sample, TestName, TestResult, Verdict
 from churn_operator.api.approval import Command, Handled
+from churn_operator.api.base import Condition
 from churn_operator.api.rollout import RolloutPhase
 from churn_operator.api.tasks import ComparisonResult
 from churn_operator.cli import moment
@@ -36,7 +37,7 @@ def line(*parts: str | None) -> Text:
 def tree(model: Summary, now: datetime) -> Tree:
     root = Tree(_head(model))
     for condition in model.conditions:
-        root.add(line(condition.type, f"{condition.status}", f"{condition.reason}: {condition.message}"))
+        root.add(_condition(condition, is_told=_is_told(condition, model)))
     if model.endpoint:
         root.add(line("Endpoint", model.endpoint))
     for branch in (
@@ -56,16 +57,29 @@ def tree(model: Summary, now: datetime) -> Tree:
     return root
 
 
+def _condition(condition: Condition, *, is_told: bool) -> Text:
+    message = "" if is_told else f": {condition.message}"
+    return line(condition.type, "is", f"{condition.status},", f"{condition.reason}{message}")
+
+
+def _is_told(condition: Condition, model: Summary) -> bool:
+    """A branch says the same at greater length."""
+    if condition.type == "WithinDriftLimits":
+        return bool(model.drift)
+    return condition.type == "Trained" and condition.status == "True" and bool(model.runs)
+
+
 def _head(model: Summary) -> Text:
     ready = model.condition("Ready")
-    head = line(
-        f"ChurnModel {model.namespace}/{model.name}", f"{model.phase}", "Ready:", ready.status if ready else "-"
+    is_behind = model.observed_generation < model.generation
+    return line(
+        f"ChurnModel {model.namespace}/{model.name}:",
+        f"{model.phase},",
+        "Ready",
+        ready.status if ready else "-",
+        "(the operator has not looked at the latest spec yet)" if is_behind else None,
+        "(spec.suspend is true)" if model.suspended else None,
     )
-    if model.observed_generation < model.generation:
-        head += line(" (the operator has not looked at the latest spec yet)")
-    if model.suspended:
-        head += line(" (spec.suspend is true)")
-    return head
 
 
 def _branch(title: str, leaves: Iterable[Text | Tree]) -> Tree | None:
@@ -77,20 +91,19 @@ def _branch(title: str, leaves: Iterable[Text | Tree]) -> Tree | None:
 
 def _version(version: Version, now: datetime) -> Text:
     when = f"{moment.since(version.since, now)}, {version.metric}, from {version.run}: {version.reason}"
-    return line(version.version, version.state, when)
+    return line(f"{version.version}:", version.state, when)
 
 
 def _traffic(share: Traffic) -> Text:
     read_back = "not read back" if share.read_back is None else f"read back {share.read_back} %"
     counted = "" if share.counted is None else f", counted {share.counted} %"
-    return line(share.version, f"asked {share.asked} %, {read_back}{counted}")
+    return line(f"{share.version}:", f"asked {share.asked} %, {read_back}{counted}")
 
 
 def _rollout(rollout: Rollout, champion: str | None, now: datetime) -> Tree:
     step = f"step {rollout.step} of {rollout.steps}, {rollout.weight} % of the traffic," if rollout.steps else None
-    branch = Tree(
-        line(f"Rollout of {rollout.version}", rollout.phase, rollout.strategy, step, moment.since(rollout.since, now))
-    )
+    since = moment.since(rollout.since, now)
+    branch = Tree(line(f"Rollout of {rollout.version} ({rollout.strategy}):", f"{rollout.phase},", step, since))
     if rollout.guard_until:
         branch.add(line("The version before stays warm", moment.until(rollout.guard_until, now)))
     if rollout.paused:
@@ -105,7 +118,7 @@ def _rollout(rollout: Rollout, champion: str | None, now: datetime) -> Tree:
 
 def _verdict(verdict: Verdict, version: str, champion: str | None) -> Tree:
     """Each metric with its counts, what was estimated, between which bounds it surely lies, and the evidence."""
-    branch = Tree(line("Analysis", verdict.result, verdict.message))
+    branch = Tree(line("Analysis", f"{verdict.result}:", verdict.message))
     beside = champion if champion != version else "the champion before"
     for test in verdict.tests:
         branch.add(_test(test, version, beside or "the champion"))
@@ -113,7 +126,7 @@ def _verdict(verdict: Verdict, version: str, champion: str | None) -> Tree:
 
 
 def _test(test: TestResult, version: str, champion: str) -> Tree:
-    branch = Tree(line(test.name, test.result, test.message))
+    branch = Tree(line(test.name, f"{test.result}:", test.message))
     is_scores = test.name is TestName.Scores
     counts = [f"{version}: {_sample(test.challenger, test.name)}"]
     if test.reference is not None:
@@ -154,13 +167,13 @@ def _run(run: Run, now: datetime) -> Tree:
     metric = f"metric {run.metric}" if run.metric else None
     when = f"finished {_ago(run.finished_at, now)}" if run.finished_at else None
     said = ", ".join(part for part in (run.reason, at, metric, became, when) if part)
-    branch = Tree(line(run.name, run.phase, said))
+    branch = Tree(line(f"{run.name}:", run.phase, f"({said})" if said else None))
     by = f" by {run.requested_by}" if run.requested_by else ""
     branch.add(line(f"{run.trigger}{by}:", run.why or "no reason was given"))
     if not run.gates and (failed := _stands_in_the_way(run)):
         branch.add(line(failed))
     for gate in run.gates:
-        branch.add(line("gate", f"{gate.name}:", gate.verdict, gate.message))
+        branch.add(line("gate", gate.name, f"{gate.verdict}:", gate.message))
     if run.approval is not None:
         given = run.approval
         branch.add(line(given.decision, f"by {given.by} at {given.at}", given.comment and f"({given.comment})"))
@@ -200,7 +213,7 @@ def evidence_tree(run: Run, now: datetime) -> Tree:
     if trained := run.said("Succeeded"):
         root.add(line(trained))
     for gate in run.gates:
-        root.add(line("gate", f"{gate.name}:", gate.verdict, gate.message))
+        root.add(line("gate", gate.name, f"{gate.verdict}:", gate.message))
     for comparison in run.comparisons:
         root.add(_comparison(comparison))
     if run.mlflow:
@@ -219,13 +232,7 @@ def _comparison(seen: ComparisonResult) -> Text:
 
 def _drift(drift: Drift, now: datetime) -> Tree:
     judged = drift.within_limits
-    status = f"WithinDriftLimits {judged.status}," if judged else None
-    branch = Tree(
-        line(drift.monitor, status, f"{judged.reason}: {judged.message}" if judged else "nothing compared yet")
-    )
-    if drift.columns:
-        columns = ", ".join(f"{column.name} ({column.score:.2f})" for column in drift.columns)
-        branch.add(line(f"drifted: {columns}"))
+    branch = Tree(Text(" ").join((line(f"DriftMonitor {drift.monitor}:"), _judged(judged))))
     if drift.problem:
         branch.add(line("problem:", drift.problem))
     times = (
@@ -237,6 +244,10 @@ def _drift(drift: Drift, now: datetime) -> Tree:
     if drift.report:
         branch.add(line(drift.report))
     return branch
+
+
+def _judged(condition: Condition | None) -> Text:
+    return line("nothing was compared yet") if condition is None else _condition(condition, is_told=False)
 
 
 def _order(command: Command | None, handled: Handled | None) -> Tree | None:
