@@ -66,6 +66,8 @@ def _is_told(condition: Condition, model: Summary) -> bool:
     """A branch says the same at greater length."""
     if condition.type == "WithinDriftLimits":
         return bool(model.drift)
+    if condition.type == "RolloutHealthy":
+        return model.rollout is not None and model.rollout.phase is RolloutPhase.Shifting
     return condition.type == "Trained" and condition.status == "True" and bool(model.runs)
 
 
@@ -199,7 +201,10 @@ def _offer(run: Run, namespace: str, now: datetime) -> Tree:
     branch.add(line(f"evidence {run.evidence_digest}"))
     if run.requested_by:
         branch.add(line(f"not {run.requested_by}, who asked for the run"))
-    branch.add(line(f"kubectl churn approve {run.name} -n {namespace}"))
+    if run.approval is not None and run.approval.evidence_digest == run.evidence_digest:
+        branch.add(line(f"{run.approval.decision} by {run.approval.by}; the operator has not taken it up yet"))
+    else:
+        branch.add(line(f"kubectl churn approve {run.name} -n {namespace}"))
     return branch
 
 

@@ -56,7 +56,7 @@ def run(number: int, status: dict[str, Any], **spec: Any) -> dict[str, Any]:
 WHOLE = """\
 ChurnModel team/telco: RollingOut, Ready True
 ├── Ready is True, ChampionServing: v1 answers as expected at http://telco.
-├── RolloutHealthy is Unknown, Shifting: Step 1 of 2.
+├── RolloutHealthy is Unknown, Shifting
 ├── Endpoint http://telco.team.svc/v1/models/telco:predict
 ├── Approval: telco-3 waits for a person since 2026-11-21T09:00:00Z (3h) until 2026-11-28T09:00:00Z (6d left)
 │   ├── evidence sha256:abababababababababababababababababababababababababababababababab
@@ -133,6 +133,11 @@ def test_a_model_in_the_midst_of_everything_is_shown_whole() -> None:
             seen(SERVING, run(2, WAITING | {"phase": "Accepted", "version": "v2", "approval": APPROVED})),
             "Approved by bob at 2026-11-21T09:00:00Z (fine)",
             id="a run that was approved",
+        ),
+        pytest.param(
+            seen(SERVING, run(2, WAITING | {"approval": APPROVED})),
+            "Approved by bob; the operator has not taken it up yet",
+            id="a run that was just approved",
         ),
         pytest.param(
             seen(SERVING | {"retraining": {"trigger": "Drift", "heldBy": "CoolingDown", "message": "Until noon."}}),
