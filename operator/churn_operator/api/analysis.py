@@ -18,7 +18,7 @@ ScoreCounts = Annotated[
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _between(name: str, low: float, high: float) -> WithJsonSchema:
+def between(name: str, low: float, high: float) -> WithJsonSchema:
     # A rule of its own: the API server prints a bound that is no whole number as the whole number below.
     bounds = rules((f"self >= {low} && self <= {high}", f"{name} must lie between {low} and {high}"))
     return WithJsonSchema({"type": "number"} | bounds)
@@ -29,9 +29,9 @@ class AnalysisSpec(Model):
 
     min_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Requests of clients that the new version must have had in a step before it can pass it."""
-    false_alarm_rate: Annotated[float, Field(ge=0.0001, le=0.5), _between("falseAlarmRate", 0.0001, 0.5)] = 0.05
+    false_alarm_rate: Annotated[float, Field(ge=0.0001, le=0.5), between("falseAlarmRate", 0.0001, 0.5)] = 0.05
     """How often a version that is no worse may be given up for chance, over all metrics, steps and looks together."""
-    max_score_distance: Annotated[float, Field(ge=0.01, le=1), _between("maxScoreDistance", 0.01, 1.0)] = 0.1
+    max_score_distance: Annotated[float, Field(ge=0.01, le=1), between("maxScoreDistance", 0.01, 1.0)] = 0.1
     """How far the distribution of the probabilities that clients get may lie from the one on held-out rows:
     Kolmogorov-Smirnov distance, 0 to 1."""
 
@@ -42,7 +42,7 @@ class SloSpec(Model):
     p95_milliseconds: Annotated[int, Field(ge=1, le=1000)] = 100
     """95 % of the answers take no longer. Judged at the next bound of the predictor's histogram: 1, 2, 3, 5, 7.5, 10,
     25, 50, 100, 250, 500 or 1000 ms."""
-    max_error_rate: Annotated[float, Field(ge=0, le=0.5), _between("maxErrorRate", 0.0, 0.5)] = 0.01
+    max_error_rate: Annotated[float, Field(ge=0, le=0.5), between("maxErrorRate", 0.0, 0.5)] = 0.01
     """Share of the requests that fail or that clients give up. What is refused as malformed is not counted."""
 
 
@@ -54,6 +54,7 @@ class TestName(StrEnum):
     ErrorRate = "ErrorRate"
     Latency = "Latency"
     Scores = "Scores"
+    Decisions = "Decisions"
 
 
 class TestOutcome(StrEnum):
@@ -71,9 +72,9 @@ class Sample(Model):
     """One side of a test."""
 
     size: Annotated[int, Field(ge=0)]
-    """Requests (ErrorRate), answers (Latency) or probabilities (Scores)."""
+    """Requests (ErrorRate), answers (Latency, Decisions) or probabilities (Scores)."""
     events: Annotated[int, Field(ge=0)] | None = None
-    """How many of them failed or were too slow; absent for Scores."""
+    """How many of them failed, were too slow or decided otherwise; absent for Scores."""
     estimate: Share | None = None
     """Share of the events; for Scores the mean probability. Absent where the size is 0."""
 
@@ -84,7 +85,7 @@ class TestResult(Model):
     __test__ = False
 
     name: TestName
-    """ErrorRate, Latency or Scores."""
+    """ErrorRate, Latency, Scores, or after a replay Decisions: those that are not the champion's."""
     result: TestOutcome
     """Pass: nothing speaks against the version. Fail: it is surely worse. Inconclusive: too little was seen."""
     reference: Sample | None = None
@@ -101,7 +102,8 @@ class TestResult(Model):
     bound: Annotated[float, Field(ge=0, le=1)]
     """The largest value that is no failure."""
     evidence: Annotated[float, Field(ge=-99, le=99)] | None = None
-    """Decimal logarithm of the e-value against "it is no worse"; absent for Scores, where the lower end says it."""
+    """Decimal logarithm of the e-value against "it is no worse"; absent for Scores, where the lower end says it, and
+    for Decisions, where the estimate itself is held to the bound."""
     needed: Annotated[float, Field(ge=0, le=99)] | None = None
     """Evidence from which on it is a failure."""
     message: Text

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from churn_operator.api.analysis import AnalysisSpec, ScoreCounts, Verdict
+from churn_operator.api.analysis import AnalysisSpec, ScoreCounts, Verdict, between
 from churn_operator.api.base import Duration, Interval, Model, Name, Text, Time, Word, map_list, rules
+from churn_operator.api.tasks import ShadowResult
 
 Hostname = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Count = Annotated[int, Field(ge=0)]
@@ -46,6 +47,21 @@ class StepSpec(Model):
     """At least this long, until the analysis passes."""
 
 
+class ShadowSpec(Model):
+    """What a challenger is asked before it takes the traffic: what clients asked the champion, as it was logged.
+
+    Its answers go nowhere. Those that fail or are slow are judged by serving.slo; there a refusal counts as a failure,
+    because the champion answered the same.
+    """
+
+    requests: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Logged rows that are sent, each in a request of its own, chosen from the last seven days by chance."""
+    requests_per_second: Annotated[int, Field(ge=1, le=1000)] = 20
+    """No more than these in a second."""
+    min_agreement: Annotated[float, Field(ge=0, le=1), between("minAgreement", 0.0, 1.0)] | None = None
+    """Share of the decisions that must be the champion's. Absent: decisions are told, and not judged."""
+
+
 class RolloutSpec(Model):
     """How traffic moves to a new version."""
 
@@ -65,16 +81,23 @@ class RolloutSpec(Model):
                 ),
                 "guard must not be shorter than a step's pause: what a step finds, the guard must have time to find",
             ),
+            (
+                "self.strategy != 'Shadow' || self.shadow.requests >= self.analysis.minRequests",
+                "shadow.requests must not be fewer than analysis.minRequests: the replay could never be judged",
+            ),
         )
     )
 
-    strategy: Literal["BlueGreen", "Canary"] = "BlueGreen"
-    """BlueGreen: all at once, when the new version has answered a prediction. Canary: step by step, by a gateway."""
+    strategy: Literal["BlueGreen", "Canary", "Shadow"] = "BlueGreen"
+    """BlueGreen: all at once, when the new version has answered a prediction. Canary: step by step, by a gateway.
+    Shadow: all at once, when it has answered what clients asked the champion, as the inference log has it."""
     steps: Annotated[tuple[StepSpec, ...], Field(min_length=1, max_length=10)] = (
         StepSpec(weight=10),
         StepSpec(weight=50),
     )
     """Of a Canary."""
+    shadow: ShadowSpec = ShadowSpec()
+    """Of a Shadow."""
     guard: Duration = "1h"
     """The version before stays warm for this long, and comes back where the new one does worse than it did, or stops
     answering. It ends early when the next version rolls out."""
@@ -90,6 +113,7 @@ class RolloutPhase(StrEnum):
     """Where a rollout is."""
 
     Starting = "Starting"
+    Shadowing = "Shadowing"
     Shifting = "Shifting"
     Guarding = "Guarding"
     Complete = "Complete"
@@ -120,6 +144,23 @@ class Baseline(Model):
     """Of each of its pods."""
 
 
+class ShadowStatus(Model):
+    """The replay of the champion's logged requests."""
+
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """How often it was begun: it is begun again where it came to no verdict."""
+    since: Time
+    """Since when it is under way; what was logged before is sent."""
+    retry_at: Time | None = None
+    """It ended without a verdict, and is begun again then."""
+    reason: Word | None = None
+    """Why the last one that ended came to no verdict."""
+    message: Text = ""
+    """The same for people."""
+    result: ShadowResult | None = None
+    """What it found."""
+
+
 class RolloutStatus(Model):
     """The rollout that is under way, or the last one."""
 
@@ -128,7 +169,7 @@ class RolloutStatus(Model):
     returns: bool = False
     """It served before, and a person called it back."""
     phase: RolloutPhase
-    """Starting, Shifting, Guarding, Complete or RolledBack."""
+    """Starting, Shadowing, Shifting, Guarding, Complete or RolledBack."""
     step: Annotated[int, Field(ge=0, le=10)] = 0
     """Which step of spec.rollout.steps, from 1; 0 before the first."""
     weight: Annotated[int, Field(ge=0, le=100)] = 0
@@ -141,7 +182,9 @@ class RolloutStatus(Model):
     """What each version had counted when the step began."""
     before: Counters | None = None
     """What the champion before showed in the last step; what comes after it is judged by it in its guard time."""
+    shadow: ShadowStatus | None = None
+    """The replay of logged requests, of a Shadow."""
     verdict: Verdict | None = None
-    """What the last analysis of this step found."""
+    """What the last analysis of this step, or of the replay, found."""
     message: Text = ""
     """What it waits for, or why it ended."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from churn_operator.api.analysis import ScoreCounts
+from churn_operator.api.analysis import ScoreCounts, Share
 from churn_operator.api.base import Column, Digest, FreeForm, Model, Name, Revision, Text, Time, Uri, Word
 from churn_operator.api.data import DataRead, DataSource, DataSpec
 from churn_operator.api.training import Confidence, Metric, TrainingSpec
@@ -285,6 +285,77 @@ class DriftResult(Model):
     experiment_id: Word | None = None
     report: Annotated[str, Field(max_length=256)] | None = None
     """Path of the HTML report among the MLflow run's artifacts."""
+
+
+class ShadowTask(Model):
+    """Ask a challenger what clients asked the champion, and compare the answers."""
+
+    kind: Literal["Shadow"] = "Shadow"
+    """Which task this is."""
+    namespace: Name
+    """Where the ChurnModel lives."""
+    churn_model: Name
+    """The ChurnModel."""
+    champion: ChampionRef
+    """The version whose requests were logged."""
+    version: Word
+    """The challenger, for example v4."""
+    url: Uri
+    """Where the challenger answers (V1)."""
+    log: LoggedRows
+    """Which of the champion's logged requests there are to choose from."""
+    requests: Annotated[int, Field(ge=1)]
+    """So many of their rows are sent, each in a request of its own."""
+    requests_per_second: Annotated[int, Field(ge=1)]
+    """No more than these in a second."""
+    p95_milliseconds: Annotated[int, Field(ge=1)]
+    """An answer that takes longer is slow."""
+
+
+class Latency(Model):
+    """How long answers took, in milliseconds, as who asked saw it."""
+
+    p50: Annotated[float, Field(ge=0)]
+    """Half of them took no longer."""
+    p95: Annotated[float, Field(ge=0)]
+    """95 % took no longer."""
+    p99: Annotated[float, Field(ge=0)]
+    """99 % took no longer."""
+
+
+class ShadowResult(Model):
+    """What the challenger answered to the champion's requests."""
+
+    outcome: Literal["Replayed", "TooFew"]
+    """TooFew: the log holds fewer rows than are judged, and nothing was sent."""
+    logged: Annotated[int, Field(ge=0)]
+    """Rows that clients asked the champion about, in the days that were looked at."""
+    requests: Annotated[int, Field(ge=0)] = 0
+    """Sent, each with one of these rows."""
+    errors: Annotated[int, Field(ge=0)] = 0
+    """Not answered with a prediction."""
+    refused: Annotated[int, Field(ge=0)] = 0
+    """Those of them that the challenger refused, where the champion had not."""
+    slow: Annotated[int, Field(ge=0)] = 0
+    """Answered later than serving.slo promises."""
+    compared: Annotated[int, Field(ge=0)] = 0
+    """Answers that were compared with the champion's; 0 where the log holds no values of personal columns."""
+    changed: Annotated[int, Field(ge=0)] = 0
+    """Those of them whose decision, each version at its own threshold, is not the champion's."""
+    agreement: Share | None = None
+    """Share of the decisions that are the champion's."""
+    correlation: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Of the two probabilities' ranks (Spearman). Absent where one version gives all rows the same."""
+    difference: Share | None = None
+    """Mean absolute difference of the two probabilities."""
+    latency: Latency | None = None
+    """Absent where nothing was answered."""
+    scores: ScoreCounts | None = None
+    """The challenger's probabilities, in twenty equal bins; absent where nothing was compared."""
+    hidden: Annotated[tuple[Column, ...], Field(max_length=8)] = ()
+    """Columns that were sent empty: personal data, of which the log holds no values. The first eight."""
+    problem: Annotated[str, Field(max_length=256)] = ""
+    """What the first error was."""
 
 
 class JobFailure(Model):

@@ -19,7 +19,8 @@ from churn_operator.api.analysis import (
     TestResult,
     Verdict,
 )
-from churn_operator.churnmodel.counts import Counts, Scores
+from churn_operator.api.tasks import ShadowResult
+from churn_operator.churnmodel.counts import NO_SCORES, Counts, Scores
 from churn_operator.churnmodel.evidence import (
     Prior,
     Share,
@@ -32,6 +33,8 @@ from churn_operator.churnmodel.evidence import (
     log_evidence_worse,
 )
 
+METRICS = 3
+"""Those that are tested by evidence, in each stage: errors, latency and scores."""
 MAX_LATE = 0.05
 """A promise about the 95th percentile is one about the share above it."""
 _ALARMS = 99.0
@@ -49,7 +52,7 @@ class Terms:
     @property
     def alpha(self) -> float:
         """Chance of a false alarm that one metric has in one stage."""
-        return self.analysis.false_alarm_rate / (len(TestName) * self.stages)
+        return self.analysis.false_alarm_rate / (METRICS * self.stages)
 
     @property
     def needed(self) -> float:
@@ -71,6 +74,8 @@ class Rate:
 ERROR_RATE = Rate(TestName.ErrorRate, lambda counts: counts.failed, Prior(0.01), "requests failed or were given up")
 LATENCY = Rate(TestName.Latency, lambda counts: counts.late, Prior(0.05), "answers were slower than promised")
 RATES = (ERROR_RATE, LATENCY)
+CHANGES = Prior(0.05)
+"""Of decisions that a challenger changes."""
 
 
 def judge(champion: Counts | None, challenger: Counts | None, offline: Scores | None, terms: Terms) -> Verdict:
@@ -93,9 +98,33 @@ def breach(counts: Counts | None, before: Counts | None, slo: SloSpec, offline: 
     if counts is None:
         return _unreadable("champion")
     known = before if before is not None and before.requests >= terms.analysis.min_requests else None
-    bounds = {TestName.ErrorRate: slo.max_error_rate, TestName.Latency: MAX_LATE}
-    tests = [_beside_promise(rate, counts, known, bounds[rate.name], terms) for rate in RATES]
+    tests = [_beside_promise(rate, counts, known, _promised(rate, slo), terms) for rate in RATES]
     return _verdict(*tests, *_scores(counts, None, offline, terms), terms=terms)
+
+
+def replayed(
+    result: ShadowResult, min_agreement: float | None, slo: SloSpec, offline: Scores | None, terms: Terms
+) -> Verdict:
+    """What the champion's clients had asked, and the challenger answered: beside what is promised.
+
+    Of decisions the share itself is held to the bound that was asked for, as gates hold a metric: where it lies for all
+    clients is told by the interval.
+    """
+    counts = Counts(result.requests, result.errors, result.slow, result.scores or NO_SCORES)
+    tests = [_beside_promise(rate, counts, None, _promised(rate, slo), terms) for rate in RATES]
+    tests += _scores(counts, None, offline if result.scores else None, terms)
+    tests += () if min_agreement is None else (_decisions(result, min_agreement, terms),)
+    verdict = _verdict(*tests, terms=terms)
+    told = [verdict.message]
+    if result.agreement is not None:
+        told.append(f"{result.agreement:.1%} of {result.compared:,} decisions are the champion's.")
+    if result.problem:
+        told.append(f"The first of {result.errors:,} errors ({result.refused:,} refusals): {result.problem}")
+    return verdict.model_copy(update={"message": " ".join(told)[:1024]})
+
+
+def _promised(rate: Rate, slo: SloSpec) -> float:
+    return slo.max_error_rate if rate is ERROR_RATE else MAX_LATE
 
 
 def _unreadable(whose: str) -> Verdict:
@@ -111,7 +140,7 @@ def _verdict(*tests: TestResult, terms: Terms) -> Verdict:
         message = (
             f"Nothing speaks against the version after {requests:,} requests ({terms.analysis.min_requests:,} needed)."
         )
-        if len(tests) < len(TestName):
+        if all(test.name is not TestName.Scores for test in tests):
             message += " Its scores were not judged: there is nothing to compare them with."
     elif result is TestOutcome.Inconclusive and requests < terms.analysis.min_requests:
         message = f"{requests:,} of the {terms.analysis.min_requests:,} requests have come that are needed to judge."
@@ -169,6 +198,23 @@ def _beside_promise(rate: Rate, counts: Counts, before: Counts | None, bound: fl
         needed=_power(terms.needed),
         message=f"{seen}: {_in_words(result, counts, terms, f'surely at least {lower:.2%}')}.",
     )
+
+
+def _decisions(result: ShadowResult, min_agreement: float, terms: Terms) -> TestResult:
+    changed, bound = Share(min(result.changed, result.compared), result.compared), _rounded(1 - min_agreement)
+    lower, upper = interval_of_rate(changed, CHANGES, terms.alpha)
+    fields = {"name": TestName.Decisions, "challenger": _side(changed), "bound": bound}
+    fields |= {"lower": _rounded(lower), "upper": _rounded(upper)}
+    if not changed.trials:
+        why = f"the log holds no values of {', '.join(result.hidden)}" if result.hidden else "nothing was answered"
+        message = f"No decision could be compared with the champion's, where {min_agreement:.1%} must be: {why}."
+        return TestResult.model_validate(fields | {"result": TestOutcome.Inconclusive, "message": message})
+    is_met = (changed.trials - changed.events) / changed.trials >= min_agreement
+    seen = _counted(changed, "decisions are not the champion's")
+    message = f"{seen}, where {bound:.2%} may be otherwise."
+    outcome = TestOutcome.Pass if is_met else TestOutcome.Fail
+    estimate = _rounded(changed.estimate)
+    return TestResult.model_validate(fields | {"result": outcome, "estimate": estimate, "message": message})
 
 
 def _scores(

@@ -1,10 +1,12 @@
 """The objects a ChurnModel is to have."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from churn_operator.api.base import API_VERSION, LocalRef, Resources
 from churn_operator.api.churnmodel import ServedVersion
+from churn_operator.api.data import DataSource
 from churn_operator.api.driftmonitor import DriftMonitorSpec, MonitoringSpec
 from churn_operator.api.inference_log import (
     METADATA_ANNOTATIONS,
@@ -12,9 +14,10 @@ from churn_operator.api.inference_log import (
     MODEL_ANNOTATION,
     MODEL_URI_ANNOTATION,
     VERSION_ANNOTATION,
+    root,
 )
-from churn_operator.api.rollout import GatewaySpec
-from churn_operator.api.tasks import ProbeTask
+from churn_operator.api.rollout import GatewaySpec, RolloutPhase, ShadowStatus
+from churn_operator.api.tasks import ChampionRef, LoggedRows, ProbeTask, ShadowTask
 from churn_operator.api.trainingrun import TrainingRunSpec
 from churn_operator.churnmodel.decide import Decision, Open
 from churn_operator.churnmodel.observe import (
@@ -24,9 +27,11 @@ from churn_operator.churnmodel.observe import (
     ChurnModelWorld,
     predictor_service,
     probe_name,
+    replay_name,
     server_name,
     tracking_uri,
 )
+from churn_operator.core import clock
 from churn_operator.core.job import (
     RESTRICTED_CONTAINER,
     RESTRICTED_POD,
@@ -34,7 +39,7 @@ from churn_operator.core.job import (
     build_job,
     credentials,
 )
-from churn_operator.core.objects import CHAMPION_ALIAS, MODEL_LABEL, Alias, Desired, child_metadata
+from churn_operator.core.objects import CHAMPION_ALIAS, MODEL_LABEL, Alias, Desired, child_metadata, identity
 
 AGENT_PORT = 9081
 """Where KServe's agent takes the requests that it logs, in front of PORT."""
@@ -44,6 +49,11 @@ MODEL_DIR = "/mnt/models"
 PROBE_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 FETCH_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 PROBE_DEADLINE = 300
+REPLAY_RESOURCES = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
+REPLAY_DEADLINE = 900
+"""Seconds for all but the requests: to start, and to read the log."""
+REPLAY_WINDOW = timedelta(days=7)
+"""What was logged before is no more what clients ask."""
 GRACE_SECONDS = 30
 """The predictor answers on for 5 s after SIGTERM, and then gives requests in flight 15 s."""
 LOGGED_GRACE_SECONDS = 40
@@ -67,6 +77,7 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
         desired.append(Desired(_run(world, decision.retraining), once=True))
     if decision.probe:
         desired.append(Desired(_probe(world), once=True))
+    desired += _replay(world, decision)
     return tuple(desired)
 
 
@@ -258,6 +269,60 @@ def _run(world: ChurnModelWorld, opened: Open) -> dict[str, Any]:
         "metadata": child_metadata(world.object, f"{world.name}-{opened.number}", **{MODEL_LABEL: world.name}),
         "spec": spec.to_dict(),
     }
+
+
+def _replay(world: ChurnModelWorld, decision: Decision) -> tuple[Desired, ...]:
+    """The Job of a replay that is under way; one that ended stays, if it is there, until the next."""
+    rollout, champion = decision.rollout, decision.rollout.champion
+    progress, strategy = rollout.progress, world.spec.rollout.strategy
+    if progress is None or progress.phase is not RolloutPhase.Shadowing or strategy != "Shadow":
+        return ()
+    challenger = next((v for v in rollout.versions if v.version == progress.version), None)
+    if progress.shadow is None or challenger is None or champion is None or champion.log_url is None:
+        return ()
+    if progress.shadow.retry_at is None and progress.shadow.result is None:
+        return (Desired(_replay_job(world, champion, challenger, progress.shadow), once=True),)
+    name = replay_name(world.name, challenger.version, progress.shadow.attempt)
+    return tuple(Desired(child, once=True) for child in world.children if identity(child) == ("Job", name))
+
+
+def _replay_job(
+    world: ChurnModelWorld, champion: ServedVersion, challenger: ServedVersion, shadow: ShadowStatus
+) -> dict[str, Any]:
+    """Of an attempt: when it began decides what it reads, so that the same attempt is the same Job."""
+    asked, until = world.spec.rollout.shadow, clock.parse(shadow.since)
+    service = predictor_service(world.name, challenger.version)
+    task = ShadowTask(
+        namespace=world.namespace,
+        churn_model=world.name,
+        champion=ChampionRef(version=champion.version, model=champion.model),
+        version=challenger.version,
+        url=f"http://{service}.{world.namespace}.svc/v1/models/{world.name}:predict",
+        log=LoggedRows(
+            uri=root(world.settings.storage_uri),
+            since=clock.stamp(until - REPLAY_WINDOW),
+            until=shadow.since,
+            min_rows=world.spec.rollout.analysis.min_requests,
+        ),
+        requests=asked.requests,
+        requests_per_second=asked.requests_per_second,
+        p95_milliseconds=world.spec.serving.slo.p95_milliseconds,
+    )
+    storage, own = world.spec.storage.secret_ref, world.settings.storage_secret
+    order = JobOrder(
+        role="shadow",
+        name=replay_name(world.name, challenger.version, shadow.attempt),
+        task=task,
+        image=world.settings.jobs_image,
+        pull_policy=world.settings.image_pull_policy,
+        resources=REPLAY_RESOURCES,
+        deadline_seconds=REPLAY_DEADLINE + 2 * asked.requests // asked.requests_per_second + asked.requests,
+        retries=0,
+        secret=storage.name if storage else own,
+        # The log is in the chart's object store, wherever the model's own files are.
+        source=DataSource(secret_ref=LocalRef(name=own) if storage else None),
+    )
+    return build_job(world.object, order, **{MODEL_LABEL: world.name})
 
 
 def _probe(world: ChurnModelWorld) -> dict[str, Any]:

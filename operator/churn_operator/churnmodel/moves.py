@@ -23,6 +23,14 @@ class Shift:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """The challenger is asked what clients asked the champion; it gets no traffic."""
+
+    version: ServedVersion
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Promote:
     """The version takes the traffic."""
 
@@ -68,4 +76,4 @@ class Stay:
     waits_for: str = ""
 
 
-Move = Start | Shift | Promote | GiveUp | Restore | Return | Decline | Stay
+Move = Start | Shift | Replay | Promote | GiveUp | Restore | Return | Decline | Stay

@@ -13,7 +13,7 @@ from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, T
 from churn_operator.churnmodel.counts import Counts, parse_counts
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
-from churn_operator.core.job import ROLE_LABEL, Absent, JobState, observe_job, pods_of
+from churn_operator.core.job import Absent, JobState, observe_job, pods_of
 from churn_operator.core.kind import Answer, Cluster, tracking_problem
 from churn_operator.core.objects import MODEL_LABEL, OWNED, Key, Object, is_controlled_by, name_of
 from churn_operator.settings import Settings
@@ -98,6 +98,8 @@ class ChurnModelWorld:
     """The version that the stable Service's selector names."""
     probe_slot: int = 0
     probe: JobState = field(default_factory=Absent)
+    replay: JobState = field(default_factory=Absent)
+    """The Job of the rollout's present replay."""
     route: RouteSeen | None = None
     has_routes: bool = True
     """The API server knows HTTPRoutes."""
@@ -152,6 +154,11 @@ def probe_name(model: str, slot: int) -> str:
     return f"{model}-probe-{slot}"
 
 
+def replay_name(model: str, version: str, attempt: int) -> str:
+    """Each attempt has a Job of its own: what one came to is never taken for what another did."""
+    return f"{server_name(model, version)}-shadow" + (f"-{attempt}" if attempt > 1 else "")
+
+
 def tracking_uri(settings: Settings, spec: ChurnModelSpec) -> str:
     return spec.tracking.uri or settings.tracking_uri
 
@@ -168,7 +175,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     runs = await cluster.list(API_VERSION, "TrainingRun", key.namespace, fields=ours)
     monitors = await cluster.list(API_VERSION, "DriftMonitor", key.namespace, fields=ours)
     services = await cluster.list("v1", "Service", key.namespace, labels=mine)
-    jobs = await cluster.list("batch/v1", "Job", key.namespace, labels=f"{mine},{ROLE_LABEL}=probe")
+    jobs = await cluster.list("batch/v1", "Job", key.namespace, labels=mine)
     try:
         servers = await cluster.list(SERVING_API, "InferenceService", key.namespace, labels=mine)
         kserve_missing = False
@@ -192,7 +199,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         servers=await _servers(cluster, key, status, servers, service),
         target=_target(key.name, service),
         probe_slot=slot,
-        probe=await _probe(cluster, probe_name(key.name, slot), children),
+        probe=await _job(cluster, probe_name(key.name, slot), children),
+        replay=await _replay(cluster, key.name, status, children),
         route=next((route_seen(key.name, c) for c in children if c["kind"] == "HTTPRoute"), None),
         has_routes=routes is not None,
         gateway_problem=await _gateway_problem(cluster, key, spec) if routes is not None else NO_ROUTES,
@@ -335,6 +343,13 @@ def _is_ready(pod: Object) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
-async def _probe(cluster: Cluster, name: str, children: Iterable[Object]) -> JobState:
+async def _replay(cluster: Cluster, model: str, status: ChurnModelStatus, children: Iterable[Object]) -> JobState:
+    rollout = status.rollout
+    if rollout is None or rollout.phase is not RolloutPhase.Shadowing or rollout.shadow is None:
+        return Absent()
+    return await _job(cluster, replay_name(model, rollout.version, rollout.shadow.attempt), children)
+
+
+async def _job(cluster: Cluster, name: str, children: Iterable[Object]) -> JobState:
     job = next((c for c in children if c["kind"] == "Job" and name_of(c) == name), None)
     return observe_job(job, await pods_of(cluster, job))

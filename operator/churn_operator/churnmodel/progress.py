@@ -5,8 +5,8 @@ from datetime import datetime
 
 from churn_operator.api.analysis import Verdict
 from churn_operator.api.churnmodel import ServedVersion, VersionState
-from churn_operator.api.rollout import Baseline, Counters, RolloutPhase, RolloutStatus
-from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Restore, Return, Shift, Start, Stay
+from churn_operator.api.rollout import Baseline, Counters, RolloutPhase, RolloutStatus, ShadowStatus
+from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.versions import champion_of, warm
 from churn_operator.core import clock
@@ -25,6 +25,8 @@ def progress_after(
             return _started(version, at)
         case Shift():
             return _shifted(world, move, at)
+        case Replay(version, attempt):
+            return _replaying(world, version.version, attempt, at)
         case Promote(version):
             return _promoted(world, version, progress, at)
         case GiveUp(version, violation) | Restore(version, violation):
@@ -69,6 +71,17 @@ def _baseline(world: ChurnModelWorld, version: str) -> Baseline:
     return Baseline(version=version, pods=world.counters.get(version) or ())
 
 
+def _replaying(world: ChurnModelWorld, version: str, attempt: int, at: str) -> RolloutStatus:
+    """What is known of the attempt before stays until this one knows better."""
+    began, last = ShadowStatus(attempt=attempt, since=at), world.status.rollout
+    if last is not None and last.version == version and last.shadow is not None:
+        shadow = began.model_copy(update={"reason": last.shadow.reason, "message": last.shadow.message})
+        return last.model_copy(update={"shadow": shadow, "message": ""})
+    return RolloutStatus(
+        version=version, phase=RolloutPhase.Shadowing, began=_began(world, version, at), since=at, shadow=began
+    )
+
+
 def _promoted(world: ChurnModelWorld, version: ServedVersion, progress: RolloutStatus | None, at: str) -> RolloutStatus:
     """The guard begins; without a version to go back to there is none."""
     champion = champion_of(world.status.versions)
@@ -89,6 +102,7 @@ def _promoted(world: ChurnModelWorld, version: ServedVersion, progress: RolloutS
             "baselines": (_baseline(world, version.version),),
             "before": _shown(world, champion.version),
             "verdict": None if progress is None else progress.verdict,
+            "shadow": None if progress is None else progress.shadow,
         }
     )
 
@@ -128,5 +142,6 @@ def _staying(
         return progress
     if progress.phase is RolloutPhase.Guarding and warm(world) is None:
         return progress.model_copy(update={"phase": RolloutPhase.Complete, "since": clock.stamp(now), "message": ""})
-    verdict = progress.verdict if is_news(last.verdict, progress.verdict) else last.verdict
+    is_told = progress.phase is RolloutPhase.Shadowing or is_news(last.verdict, progress.verdict)
+    verdict = progress.verdict if is_told else last.verdict
     return progress.model_copy(update={"verdict": verdict, "message": waits_for[:1024]})

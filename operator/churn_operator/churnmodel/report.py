@@ -17,13 +17,14 @@ from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import RolloutPhase, RolloutStatus
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.decide import Content, Decision, Held, Open
-from churn_operator.churnmodel.moves import Decline, GiveUp, Promote, Restore, Return, Shift, Start, Stay
+from churn_operator.churnmodel.moves import Decline, GiveUp, Promote, Replay, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, ServerSeen
 from churn_operator.churnmodel.policies import probed
 from churn_operator.churnmodel.rollout import SETTLING, route_problem
 from churn_operator.churnmodel.versions import rolling_of
 from churn_operator.core import clock
 from churn_operator.core.conditions import Judgement, conditions
+from churn_operator.core.job import Running
 from churn_operator.core.objects import Violation
 
 
@@ -59,6 +60,9 @@ def story(decision: Decision) -> tuple[Judgement, ...]:
         case Shift(version, step, weight):
             message = f"{version.version} gets {weight} % of the traffic (step {step})."
             return (Judgement(f"{version.version}/{step}", None, Reason.Shifting, message),)
+        case Replay(version, attempt):
+            message = f"{version.version} is asked what clients asked the champion (attempt {attempt})."
+            return (Judgement(f"{version.version}/shadow/{attempt}", None, Reason.Shadowing, message),)
         case Promote(version, why):
             message = f"{version.version} is champion: {why}"
             return (Judgement(version.version, holds=True, reason=Reason.Promoted, message=message),)
@@ -231,6 +235,8 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
         return Judgement("RolloutHealthy", holds=False, reason=problem.reason, message=problem.message)
     if progress is not None and is_shifting(progress):
         return Judgement("RolloutHealthy", None, _shifting_reason(progress), _shifting(world, progress))
+    if progress is not None and progress.phase is RolloutPhase.Shadowing:
+        return _shadowing(world, progress)
     if rolling is not None:
         waits = f" It waits: {progress.message}." if progress is not None and progress.message else ""
         message = f"{rolling.version} is starting; no traffic yet.{waits}"
@@ -250,6 +256,20 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
         reason=Reason.RolloutComplete,
         message=f"Traffic is on {newest.version} since {newest.since}.",
     )
+
+
+def _shadowing(world: ChurnModelWorld, progress: RolloutStatus) -> Judgement:
+    """A replay that came to no verdict says why; until then it is under way."""
+    shadow, running = progress.shadow, world.replay
+    problem = running.problem if isinstance(running, Running) else None
+    reason = (problem and problem.reason) or (shadow and shadow.reason) or Reason.Shadowing
+    attempt = f" (attempt {shadow.attempt}, since {shadow.since})" if shadow is not None else ""
+    verdict = "" if progress.verdict is None else f" {progress.verdict.result}: {progress.verdict.message}"
+    waits = f" It goes no further yet: {progress.message}." if progress.message else ""
+    message = (
+        f"{progress.version} is asked what clients asked the champion, and has no traffic{attempt}.{verdict}{waits}"
+    )
+    return Judgement("RolloutHealthy", None, reason, message)
 
 
 def _shifting_reason(progress: RolloutStatus) -> Reason:

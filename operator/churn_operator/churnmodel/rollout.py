@@ -1,6 +1,7 @@
 """Which version serves, and how much of the traffic a challenger gets. Pure.
 
 Starting ─ answers ─▶ Shifting, step by step ─ the last one passed ─▶ Guarding ─ guard is over ─▶ Complete
+                  └─▶ Shadowing ─ the replay passed ───────────────────┘
 └──── too late ────┴── fails, or falls silent ──▶ RolledBack ◀── a breach ──┘
 """
 
@@ -15,10 +16,11 @@ from churn_operator.api.churnmodel import ServedVersion
 from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import RolloutPhase, RolloutStatus
 from churn_operator.churnmodel.analysis import Terms, breach, judge
-from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Restore, Shift, Start, Stay
+from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, as_counts
 from churn_operator.churnmodel.orders import handled, obey, pending
 from churn_operator.churnmodel.progress import progress_after
+from churn_operator.churnmodel.shadow import shadowed
 from churn_operator.churnmodel.versions import (
     accepted,
     champion_of,
@@ -29,6 +31,7 @@ from churn_operator.churnmodel.versions import (
     warm,
 )
 from churn_operator.core import clock
+from churn_operator.core.job import Running
 from churn_operator.core.objects import Violation
 
 SETTLING = timedelta(seconds=10)
@@ -76,6 +79,8 @@ def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
         return None
     if progress.phase is RolloutPhase.Shifting:
         return progress.model_copy(update={"verdict": _verdict(world, progress)})
+    if progress.phase is RolloutPhase.Shadowing:
+        return shadowed(world, progress, _offline(world, progress), _terms(world), now)
     if progress.phase is RolloutPhase.Guarding and not _is_settling(progress, now):
         return progress.model_copy(update={"verdict": _breach(world, progress)})
     return progress
@@ -104,8 +109,11 @@ def _paused(world: ChurnModelWorld) -> str | None:
 
 def _roll(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus | None, now: datetime) -> Move:
     """The next move of a challenger."""
-    if progress is not None and progress.version == rolling.version and progress.phase is RolloutPhase.Shifting:
-        return _shift(world, rolling, progress, now)
+    if progress is not None and progress.version == rolling.version:
+        if progress.phase is RolloutPhase.Shifting:
+            return _shift(world, rolling, progress, now)
+        if progress.phase is RolloutPhase.Shadowing and world.spec.rollout.strategy == "Shadow":
+            return _shadow(world, rolling, progress, now)
     server = world.server(rolling.version)
     if server is not None and server.answers:
         waits_for = _paused(world)
@@ -119,9 +127,11 @@ def _roll(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatu
 
 def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:
     """It answered as expected: it may have traffic."""
-    champion = champion_of(world.status.versions)
-    if world.spec.rollout.strategy != "Canary" or champion is None:
+    champion, strategy = champion_of(world.status.versions), world.spec.rollout.strategy
+    if strategy == "BlueGreen" or champion is None:
         return Promote(rolling, f"{rolling.version} answered a prediction as expected.")
+    if strategy == "Shadow":
+        return Replay(rolling, 1)
     if problem := route_problem(world):
         return Stay(problem)
     for version in (champion, rolling):
@@ -147,8 +157,24 @@ def _shift(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStat
     return Shift(rolling, progress.step + 1, steps[progress.step].weight)
 
 
+def _shadow(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus, now: datetime) -> Move:
+    """The next move of a challenger that is asked what clients asked the champion."""
+    if failure := _failure(world, rolling, progress):
+        return GiveUp(rolling, failure)
+    if waits_for := _paused(world):
+        return Stay(waits_for)
+    verdict, shadow = progress.verdict, progress.shadow
+    if verdict is not None and verdict.result is TestOutcome.Pass:
+        return Promote(rolling, f"{rolling.version} passed the replay: {verdict.message}")
+    if shadow is not None and shadow.retry_at is not None:
+        due = now >= clock.parse(shadow.retry_at)
+        return Replay(rolling, shadow.attempt + 1) if due else Stay(f"the replay is begun again at {shadow.retry_at}")
+    problem = world.replay.problem if isinstance(world.replay, Running) else None
+    return Stay("" if problem is None else f"its Job does not run: {problem.message}")
+
+
 def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus) -> Violation | None:
-    """Why the challenger must lose its traffic at once.
+    """Why the challenger must lose its traffic at once, or the prospect of any.
 
     Where nobody answers the fault is more likely between the operator and them: nothing is concluded.
     """
@@ -215,4 +241,5 @@ def _offline(world: ChurnModelWorld, progress: RolloutStatus) -> tuple[int, ...]
 
 def _terms(world: ChurnModelWorld) -> Terms:
     rollout = world.spec.rollout
-    return Terms(rollout.analysis, stages=len(rollout.steps) + 1 if rollout.strategy == "Canary" else 1)
+    before_guard = {"BlueGreen": 0, "Canary": len(rollout.steps), "Shadow": 1}
+    return Terms(rollout.analysis, stages=before_guard[rollout.strategy] + 1)

@@ -6,7 +6,7 @@ from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.reasons import Reason
 from churn_operator.api.trainingrun import RunPhase
-from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Restore, Return, Shift, Start, Stay
+from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, server_name
 from churn_operator.churnmodel.policies import number
 from churn_operator.core import clock
@@ -98,7 +98,7 @@ def versions_after(world: ChurnModelWorld, move: Move, now: datetime) -> tuple[S
                 _moved(version, VersionState.RollingOut, violation.message, now) if version == chosen else version
                 for version in before
             )
-        case Shift() | Decline() | Stay():
+        case Shift() | Replay() | Decline() | Stay():
             return before
 
 

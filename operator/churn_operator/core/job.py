@@ -40,7 +40,7 @@ RESTRICTED_CONTAINER: dict[str, Any] = {
 class JobOrder:
     """What a Job is to do, and with what."""
 
-    role: Literal["probe", "train", "drift"]
+    role: Literal["probe", "train", "drift", "shadow"]
     name: str
     task: Model
     image: str

@@ -1,4 +1,4 @@
-"""`python -m churn_operator.jobs probe|train|drift|fetch TASK.json`, and `fetch s3://…/<hex> FOLDER`.
+"""`python -m churn_operator.jobs probe|train|drift|shadow|fetch TASK.json`, and `fetch s3://…/<hex> FOLDER`.
 
 The result, or the JobFailure, goes to the container's termination message, else to standard output; the log goes to
 standard error. A result over RESULT_LIMIT bytes is packed as `api.results` says.
@@ -24,6 +24,7 @@ from churn_operator.api.tasks import (
     FetchTask,
     JobFailure,
     ProbeTask,
+    ShadowTask,
     TrainTask,
 )
 from churn_operator.storage.failure import JobError, Refused, shorten
@@ -85,6 +86,12 @@ def _drift(task: str, _: str | None) -> Model:
     return drift(_read(DriftTask, task))
 
 
+def _shadow(task: str, _: str | None) -> Model:
+    from churn_operator.jobs.shadow import shadow
+
+    return shadow(_read(ShadowTask, task))
+
+
 def _fetch(task: str, destination: str | None) -> None:
     from churn_operator.jobs.fetch import fetch
     from churn_operator.storage.bundle import reference
@@ -99,6 +106,7 @@ _VERBS: dict[str, Callable[[str, str | None], Model | None]] = {
     "probe": _probe,
     "train": _train,
     "drift": _drift,
+    "shadow": _shadow,
     "fetch": _fetch,
 }
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from churn_operator.predictor.drain import Drain
 from churn_operator.predictor.logs import REQUEST_ID, take_request_id
 from churn_operator.predictor.metrics import Meter, outcome
-from churn_operator.predictor.request import MAX_BODY, MAX_INSTANCES, PROBE_HEADER, Refused
+from churn_operator.predictor.request import MAX_BODY, MAX_INSTANCES, PROBE_HEADER, SHADOW_HEADER, Caller, Refused
 
 log = logging.getLogger("churn.access")
 
@@ -25,6 +25,7 @@ LARGE = 64 << 10
 """Bytes of a body from which it is looked at before it is decoded."""
 CLOSE = (b"connection", b"close")
 PROBE = (PROBE_HEADER.encode(), b"true")
+SHADOW = (SHADOW_HEADER.encode(), b"true")
 
 Handler = Callable[[bytes, Mapping[str, str]], Awaitable[Response]]
 
@@ -137,17 +138,17 @@ class Edge:
                 if self._drain.under_way and CLOSE not in message["headers"]:
                     message["headers"].append(CLOSE)
                 seconds, status = time.perf_counter() - started, message["status"]
-                probe = PROBE in scope["headers"]
+                caller = _caller(scope)
                 if route is not None and route.protocol is not None:
-                    self._meter.asked(route.protocol, outcome(status), seconds, probe=probe)
-                self._log(scope, status, seconds, probe=probe)
+                    self._meter.asked(route.protocol, outcome(status), seconds, caller)
+                self._log(scope, status, seconds, caller)
             await send(message)
 
         return observe
 
-    def _log(self, scope: Scope, status: int, seconds: float, *, probe: bool) -> None:
+    def _log(self, scope: Scope, status: int, seconds: float, caller: Caller) -> None:
         level = logging.INFO if status >= 400 else self._level
-        if probe:
+        if caller != "client":
             level = logging.DEBUG
         if log.isEnabledFor(level):
             fields = {
@@ -157,6 +158,13 @@ class Edge:
                 "milliseconds": round(seconds * 1000, 3),
             }
             log.log(level, "request", extra={"fields": fields})
+
+
+def _caller(scope: Scope) -> Caller:
+    """Who asks, as the inference log will call them."""
+    if SHADOW in scope["headers"]:
+        return "shadow"
+    return "probe" if PROBE in scope["headers"] else "client"
 
 
 def _take_request_id(scope: Scope) -> bytes:

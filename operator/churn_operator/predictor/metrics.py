@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from churn_operator.api.analysis import SCORE_BINS
 from churn_operator.api.contract import MISSING, Contract
-from churn_operator.predictor.request import Rows
+from churn_operator.predictor.request import Caller, Rows
 
 SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
@@ -24,7 +24,7 @@ REQUEST = (*MODEL, "protocol", "outcome", "caller")
 
 REQUESTS = Counter(
     "churn_predictor_requests",
-    "Predictions asked for: outcome answered, refused, failed or abandoned; caller client or probe",
+    "Predictions asked for: outcome answered, refused, failed or abandoned; caller client, probe or shadow",
     REQUEST,
 )
 REQUEST_SECONDS = Histogram(
@@ -95,7 +95,7 @@ class Meter:
 
     def __init__(self, model: str, version: str, contract: Contract) -> None:
         self._key = (model, version)
-        self._requests: dict[tuple[str, str, bool], tuple[Counter, Histogram]] = {}
+        self._requests: dict[tuple[str, str, Caller], tuple[Counter, Histogram]] = {}
         self._rows = ROWS.labels(*self._key)
         self._batches = BATCHES.labels(*self._key)
         self._missing_numbers = [self._missing(feature.name) for feature in contract.numerical]
@@ -111,11 +111,11 @@ class Meter:
     def _unknown(self, column: str) -> Counter:
         return UNKNOWN_CATEGORIES.labels(*self._key, column)
 
-    def asked(self, protocol: str, outcome: str, seconds: float, *, probe: bool) -> None:
+    def asked(self, protocol: str, outcome: str, seconds: float, caller: Caller) -> None:
         """Count a request that was answered, one way or another."""
-        key = (protocol, outcome, probe)
+        key = (protocol, outcome, caller)
         if key not in self._requests:
-            labels = (*self._key, protocol, outcome, "probe" if probe else "client")
+            labels = (*self._key, protocol, outcome, caller)
             self._requests[key] = (REQUESTS.labels(*labels), REQUEST_SECONDS.labels(*labels))
         counter, histogram = self._requests[key]
         counter.inc()

@@ -10,7 +10,7 @@ from churn_operator.predictor import tensors
 from churn_operator.predictor.batch import Batcher
 from churn_operator.predictor.bundle import Bundle
 from churn_operator.predictor.metrics import Meter
-from churn_operator.predictor.request import PROBE_HEADER, Refused, Rows
+from churn_operator.predictor.request import PROBE_HEADER, SHADOW_HEADER, Caller, Refused, Rows
 from churn_operator.predictor.scorer import load
 from churn_operator.predictor.tensors import Inference, Outcome, TensorReader
 
@@ -49,31 +49,31 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
         Raises:
             InvalidInput: the request is at fault; the SDK answers 400 with its text.
         """
-        probe = is_probe(headers or {})
+        caller = caller_of(headers or {})
         try:
-            rows = self._reader.read(payload, complete=not probe)
+            rows = self._reader.read(payload, complete=caller != "probe")
         except Refused as error:
             raise InvalidInput(str(error)) from None
-        return {"predictions": self._predictions(await self._score(rows, probe=probe))}
+        return {"predictions": self._predictions(await self._score(rows, caller))}
 
-    async def predict_plain(self, payload: object, *, probe: bool) -> dict[str, Any] | list[dict[str, Any]]:
+    async def predict_plain(self, payload: object, caller: Caller) -> dict[str, Any] | list[dict[str, Any]]:
         """Score one row as an object, or many as a list.
 
         Raises:
             Refused: the request is at fault.
         """
-        rows = self._reader.read_plain(payload, complete=not probe)
-        predictions = self._predictions(await self._score(rows, probe=probe))
+        rows = self._reader.read_plain(payload, complete=caller != "probe")
+        predictions = self._predictions(await self._score(rows, caller))
         return predictions if isinstance(payload, list) else predictions[0]
 
-    async def infer(self, inference: Inference, *, probe: bool) -> Outcome:
+    async def infer(self, inference: Inference, caller: Caller) -> Outcome:
         """Score a V2 request.
 
         Raises:
             Refused: the request is at fault.
         """
-        rows = self._tensors.read(inference.tensors, complete=not probe)
-        scores = await self._score(rows, probe=probe)
+        rows = self._tensors.read(inference.tensors, complete=caller != "probe")
+        scores = await self._score(rows, caller)
         return Outcome(self.name, self.version, scores, [score >= self._threshold for score in scores])
 
     def metadata(self) -> dict[str, Any]:
@@ -86,9 +86,9 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
             "outputs": tensors.outputs(),
         }
 
-    async def _score(self, rows: Rows, *, probe: bool) -> list[float]:
+    async def _score(self, rows: Rows, caller: Caller) -> list[float]:
         scores = self._scorer.score(rows) if self._batcher is None else await self._batcher.score(rows)
-        if not probe:
+        if caller == "client":
             self.meter.scored(rows, scores)
         return scores
 
@@ -96,5 +96,8 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
         return [{"probability": score, "churn": score >= self._threshold, "version": self.version} for score in scores]
 
 
-def is_probe(headers: Mapping[str, str]) -> bool:
-    return headers.get(PROBE_HEADER) == "true"
+def caller_of(headers: Mapping[str, str]) -> Caller:
+    """Who asks: nobody but the operator marks a request."""
+    if headers.get(SHADOW_HEADER) == "true":
+        return "shadow"
+    return "probe" if headers.get(PROBE_HEADER) == "true" else "client"

@@ -8,12 +8,16 @@ Only the operator's own probes may leave columns out, which then count as missin
 
 import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from churn_operator.api.contract import Contract, as_category, as_number
 
 PROBE_HEADER = "x-churn-probe"
 """`true` marks the operator's own requests."""
+SHADOW_HEADER = "x-churn-shadow"
+"""`true` marks a client's request of another version that is asked again here: it is held to what a client is."""
+Caller = Literal["client", "probe", "shadow"]
+"""Who asks. Only what clients ask is counted as theirs."""
 MAX_INSTANCES = 1000
 """Rows of one request: what one request can take of the event loop is some milliseconds."""
 MAX_BODY = 4 << 20

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from churn_operator.predictor import openapi, tensors
 from churn_operator.predictor.drain import Drain
 from churn_operator.predictor.edge import Handler, Route
-from churn_operator.predictor.model import Predictor, is_probe
+from churn_operator.predictor.model import Predictor, caller_of
 from churn_operator.predictor.request import Refused
 
 GET = ("GET",)
@@ -66,12 +66,12 @@ class _Own:
         return Response(orjson.dumps(answer), media_type="application/json")
 
     async def predict(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        answer = await self._model.predict_plain(tensors.decoded(body), probe=is_probe(headers))
+        answer = await self._model.predict_plain(tensors.decoded(body), caller_of(headers))
         return Response(orjson.dumps(answer), media_type="application/json")
 
     async def infer(self, body: bytes, headers: Mapping[str, str]) -> Response:
         inference = tensors.from_body(body, headers)
-        answer, answer_headers = tensors.to_body(inference, await self._model.infer(inference, probe=is_probe(headers)))
+        answer, answer_headers = tensors.to_body(inference, await self._model.infer(inference, caller_of(headers)))
         return Response(answer, headers=answer_headers)
 
     async def ready(self, _body: bytes, _headers: Mapping[str, str]) -> Response:

@@ -22,8 +22,8 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from churn_operator.predictor import tensors
 from churn_operator.predictor.drain import Drain
 from churn_operator.predictor.logs import REQUEST_ID, take_request_id
-from churn_operator.predictor.model import Predictor, is_probe
-from churn_operator.predictor.request import MAX_BODY, Refused
+from churn_operator.predictor.model import Predictor, caller_of
+from churn_operator.predictor.request import MAX_BODY, Caller, Refused
 from churn_operator.predictor.routes import server_metadata
 
 log = logging.getLogger("churn.access")
@@ -96,12 +96,12 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # the SDK ships no type
         self._asked = time.monotonic()
         sent = dict(context.invocation_metadata() or ())
         context.set_trailing_metadata(((REQUEST_ID, take_request_id(sent.get(REQUEST_ID))),))
-        probe = is_probe(sent)
+        caller = caller_of(sent)
         code = grpc.StatusCode.INTERNAL
         try:
             await self._check_name(request.model_name, request.model_version, context)
             inference = tensors.from_message(request)
-            answer = tensors.to_message(inference, await self._model.infer(inference, probe=probe))
+            answer = tensors.to_message(inference, await self._model.infer(inference, caller))
             code = grpc.StatusCode.OK
         except Refused as error:
             code = grpc.StatusCode.INVALID_ARGUMENT
@@ -113,7 +113,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # the SDK ships no type
             code = grpc.StatusCode.NOT_FOUND
             raise
         finally:
-            self._observe(code, time.perf_counter() - started, probe=probe)
+            self._observe(code, time.perf_counter() - started, caller)
         return answer
 
     def is_asked(self) -> bool:
@@ -127,9 +127,9 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # the SDK ships no type
             told = f"model_version: {self._model.version} is served, not {version[:80]}"
             await context.abort(grpc.StatusCode.NOT_FOUND, told)
 
-    def _observe(self, code: grpc.StatusCode, seconds: float, *, probe: bool) -> None:
-        self._model.meter.asked("grpc", OUTCOMES.get(code, "refused"), seconds, probe=probe)
-        level = logging.DEBUG if probe else self._level if code is grpc.StatusCode.OK else logging.INFO
+    def _observe(self, code: grpc.StatusCode, seconds: float, caller: Caller) -> None:
+        self._model.meter.asked("grpc", OUTCOMES.get(code, "refused"), seconds, caller)
+        level = logging.DEBUG if caller != "client" else self._level if code is grpc.StatusCode.OK else logging.INFO
         if log.isEnabledFor(level):
             fields = {"method": "gRPC", "path": METHOD, "status": code.name, "milliseconds": round(seconds * 1000, 3)}
             log.log(level, "request", extra={"fields": fields})

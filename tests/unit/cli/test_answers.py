@@ -20,7 +20,7 @@ NO_CHAMPION = condition("Ready", "False", "NoChampion", "No version has been acc
 REJECTED = condition("Trained", "False", "RunRejected", "TrainingRun telco-1 was rejected.")
 NO_GATEWAY = condition("RolloutHealthy", "False", "GatewayUnavailable", "Clients may not reach it.")
 STARTING = make_version(2, VersionState.RollingOut).to_dict()
-GUARDING = {"version": "v1", "phase": "Guarding", "since": EARLIER}
+GUARDING = {"version": "v1", "phase": "Guarding", "began": EARLIER, "since": EARLIER}
 
 
 @pytest.mark.parametrize(

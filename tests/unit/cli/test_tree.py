@@ -106,7 +106,10 @@ def test_a_model_in_the_midst_of_everything_is_shown_whole() -> None:
         pytest.param(seen(SERVING | {"traffic": []}), "v1: asked 100 %, not read back", id="no route yet"),
         pytest.param(seen(BACK), "Because: v2 failed: 5 % of errors.", id="rolled back"),
         pytest.param(
-            seen(SERVING | {"rollout": {"version": "v1", "phase": "Guarding", "since": moment.stamp(NOW)}}),
+            seen(
+                SERVING
+                | {"rollout": {"version": "v1", "phase": "Guarding", "began": EARLIER, "since": moment.stamp(NOW)}}
+            ),
             "The version before stays warm until 2026-11-21T13:00:00Z (60m left)",
             id="guarded",
         ),

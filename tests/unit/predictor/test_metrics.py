@@ -10,8 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from unit.predictor.trained import Trained
 
 from churn_operator.api.analysis import SCORE_BINS
+from churn_operator.api.inference_log import KIND_HEADERS
 from churn_operator.churnmodel.counts import Counts, parse_counts
 from churn_operator.predictor.metrics import SECONDS, Meter
+from churn_operator.predictor.model import caller_of
+from churn_operator.predictor.request import PROBE_HEADER, SHADOW_HEADER
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -46,10 +49,13 @@ async def test_requests_are_counted_by_protocol_outcome_and_caller(client: httpx
         client,
         ("/predict", [row, row], {}),
         ("/v1/models/telco:predict", {"instances": [row]}, {"x-churn-probe": "true"}),
+        ("/v1/models/telco:predict", {"instances": [row]}, {"x-churn-shadow": "true"}),
+        ("/v1/models/telco:predict", {"instances": [{}]}, {"x-churn-shadow": "true"}),
         ("/v2/models/telco/infer", {}, {}),
         ("/nowhere", {}, {}),
     )
     names = {"protocol=predict,outcome=answered,caller=client", "protocol=v1,outcome=answered,caller=probe"}
+    names |= {"protocol=v1,outcome=answered,caller=shadow", "protocol=v1,outcome=refused,caller=shadow"}
     names |= {"protocol=v2,outcome=refused,caller=client"}
     labels = {",".join(sorted(name.split(","))) for name in names}
     assert found == {
@@ -100,7 +106,8 @@ async def test_probabilities_are_told_in_the_bins_that_training_counts_in(
     before = await scrape(client)
     rows = trained.rows[:200]
     answers = (await client.post("/predict", json=rows)).json()
-    await client.post("/predict", json=rows, headers={"x-churn-probe": "true"})
+    for mark in ("x-churn-probe", "x-churn-shadow"):
+        await client.post("/predict", json=rows, headers={mark: "true"})
     after = await scrape(client)
     labels = {"model": "telco", "version": "v1"}
     for bound in SCORE_BINS:
@@ -118,8 +125,18 @@ async def test_a_canary_is_judged_by_what_its_predictor_tells(client: httpx.Asyn
     answers = (await client.post("/predict", json=trained.rows[:50])).json()
     await client.post("/predict", json=[])
     await client.post("/predict", json=trained.rows[0], headers={"x-churn-probe": "true"})
+    await client.post("/predict", json=trained.rows[0], headers={"x-churn-shadow": "true"})
     found = await counts() - before
     assert found == Counts(requests=1, scores=bins([answer["probability"] for answer in answers]))
+
+
+def test_what_the_log_calls_a_shadow_or_a_probe_is_called_so_here() -> None:
+    marks = {header.lower(): kind.lower() for header, kind in KIND_HEADERS.items()}
+    assert {mark: caller_of({mark: "true"}) for mark in (SHADOW_HEADER, PROBE_HEADER)} == {
+        mark: marks[mark] for mark in (SHADOW_HEADER, PROBE_HEADER)
+    }
+    assert caller_of({SHADOW_HEADER: "true", PROBE_HEADER: "true"}) == "shadow"
+    assert caller_of({SHADOW_HEADER: "yes"}) == "client"
 
 
 def test_the_promises_of_100_and_250_ms_are_bounds_of_the_histogram() -> None:
