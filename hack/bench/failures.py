@@ -90,7 +90,8 @@ def play(stage: Stage, number: int) -> Outcome:
     run = f"gym-{version.removeprefix('v')}"
     stage.kubectl.apply(
         "{apiVersion: churnops.dev/v1alpha1, kind: TrainingRun, "
-        f"metadata: {{name: {run}}}, spec: {{modelRef: {{name: gym}}, reason: the next fault}}}}"
+        f"metadata: {{name: {run}}}, "
+        f"spec: {{modelRef: {{name: gym}}, reason: the next fault, requestedBy: {stage.kubectl.whoami()}}}}}"
     )
     wait(stage, f"{version} on its way", lambda: state(stage, version) is not None)
     with Load(gateway("gym"), members(), per_second=PER_SECOND, host=host(stage)) as load:

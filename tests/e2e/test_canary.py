@@ -28,6 +28,10 @@ class Door:
     host: str
     members: list[Object]
 
+    @property
+    def me(self) -> str:
+        return self.stage.kubectl.whoami()
+
     def load(self) -> Load:
         return Load(self.url, self.members, per_second=PER_SECOND, host=self.host)
 
@@ -53,12 +57,17 @@ class Door:
     def retrain(self, number: int) -> None:
         self.stage.kubectl.apply(
             f"{{apiVersion: churnops.dev/v1alpha1, kind: TrainingRun, metadata: {{name: gym-{number}}}, "
-            f"spec: {{modelRef: {{name: gym}}, trigger: Manual, reason: a canary is wanted}}}}"
+            f"spec: {{modelRef: {{name: gym}}, reason: a canary is wanted, requestedBy: {self.me}}}}}"
         )
 
     def order(self, action: str) -> None:
         """What `kubectl churn` writes, by plain kubectl."""
-        order = {"action": action, "by": "e2e", "at": f"2026-01-01T00:00:0{len(action)}Z", "reason": "to see"}
+        order = {
+            "action": action,
+            "by": self.me,
+            "at": f"2026-01-01T00:00:0{len(action)}Z",
+            "reason": "to see",
+        }
         patch = json.dumps({"status": {"command": order}})
         self.stage.kubectl.run("patch", "chm", "gym", "--subresource=status", "--type=merge", "--patch", patch)
 
@@ -134,7 +143,7 @@ def test_a_rollback_after_promotion_brings_the_old_champion_back_without_trainin
     assert not load.failures, load.failures[:3]
     assert door.state("v2") == "Quarantined"
     assert len(door.stage.kubectl.list("trainingruns")) == runs
-    assert door.model()["status"]["handled"]["message"].startswith("v1: v2 was rolled back by e2e")
+    assert door.model()["status"]["handled"]["message"].startswith(f"v1: v2 was rolled back by {door.me}")
 
 
 def test_a_model_that_was_quarantined_does_not_come_back_by_itself(door: Door) -> None:
@@ -155,7 +164,7 @@ def test_an_aborted_canary_leaves_the_champion_with_all_of_the_traffic(door: Doo
         door.wait("v4 RolledBack", lambda: door.state("v4") == "RolledBack", 60)
         door.wait("100 % at v1", lambda: [s.version for s in load.samples[-300:]] == ["v1"] * 300, 60)
     assert not load.failures, load.failures[:3]
-    assert condition(door.model(), "RolloutHealthy")["message"] == "v4 was aborted by e2e: to see"
+    assert condition(door.model(), "RolloutHealthy")["message"] == f"v4 was aborted by {door.me}: to see"
 
 
 def test_a_route_that_somebody_changes_is_put_right(door: Door) -> None:

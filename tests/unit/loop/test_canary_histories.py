@@ -84,8 +84,8 @@ class CanaryHistories(Histories):
         self.look(1, None)
         self.a_training_job_ends(0.9)
         self.look(1, None)
-        if bad:
-            self.bad |= {v["version"] for v in self._versions() if v["state"] == "RollingOut"} - {"v1"}
+        if bad and self._champion():  # the first one has nobody to be compared with
+            self.bad |= {v["version"] for v in self._versions() if v["state"] == "RollingOut"}
         self.a_server_starts(answers=True)
         self.look(1, None)
 
