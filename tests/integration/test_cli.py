@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.control_plane import ROOT, ControlPlane, free_port
-from support.plugin import (
+from support.shell import (
     BACK,
     DIGEST,
     DRIFTED,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from support.kinds import EARLIER, NOW, make_version
-from support.plugin import BACK, DIGEST, OTHER, READY, SERVING, SHIFTING, SPEC, WAITING, condition, obj, run_spec
+from support.shell import BACK, DIGEST, OTHER, READY, SERVING, SHIFTING, SPEC, WAITING, condition, obj, run_spec
 
 from churn_operator.api.approval import Command
 from churn_operator.api.churnmodel import ChurnModelStatus, VersionState

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.tree import Tree
 from support.kinds import EARLIER, NOW, make_version
-from support.plugin import (
+from support.shell import (
     BACK,
     DIGEST,
     DRIFTED,
