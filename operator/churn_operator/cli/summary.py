@@ -58,7 +58,7 @@ class Rollout(Model):
     @property
     def is_under_way(self) -> bool:
         """A guard is none: all of the traffic has moved, and it only could come back."""
-        return self.phase in {RolloutPhase.Starting, RolloutPhase.Shifting}
+        return self.phase not in {RolloutPhase.Guarding, RolloutPhase.Complete, RolloutPhase.RolledBack}
 
 
 class Run(Model):

@@ -202,7 +202,8 @@ def _offer(run: Run, namespace: str, now: datetime) -> Tree:
     if run.requested_by:
         branch.add(line(f"not {run.requested_by}, who asked for the run"))
     if run.approval is not None and run.approval.evidence_digest == run.evidence_digest:
-        branch.add(line(f"{run.approval.decision} by {run.approval.by}; the operator has not taken it up yet"))
+        branch.add(line(f"{run.approval.decision} by {run.approval.by}; the operator has not ended the waiting yet"))
+        branch.add(line("it says:", run.said("Approved") or "nothing"))
     else:
         branch.add(line(f"kubectl churn approve {run.name} -n {namespace}"))
     return branch

@@ -37,8 +37,11 @@ class Watched:
             async with asyncio.TaskGroup() as group:
                 for kind, fields in selections:
                     group.create_task(self._look(kind, fields))
-        except* Failure as failures:
-            raise failures.exceptions[0] from None
+        except ExceptionGroup as several:
+            failure = next((error for error in several.exceptions if isinstance(error, Failure)), None)
+            if failure is None:
+                raise
+            raise failure from None
 
     async def _look(self, kind: Any, fields: str) -> None:
         async for found in self._session.cluster.changes(kind, fields):

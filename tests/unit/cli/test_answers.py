@@ -185,6 +185,12 @@ def test_no_number_is_used_twice(last: int, runs: list[str], expected: int) -> N
     assert orders.next_number("telco", ChurnModelStatus(last_run=last), runs) == expected
 
 
+def test_a_run_that_is_asked_for_says_by_whom() -> None:
+    wanted = orders.run("telco", "team", 4, "bob", "a new price")
+    assert wanted["metadata"] == {"name": "telco-4", "namespace": "team"}
+    assert wanted["spec"] == run_spec(requestedBy="bob")
+
+
 @pytest.mark.parametrize(
     ("status", "message", "code", "expected"),
     [

@@ -139,7 +139,7 @@ def test_a_model_in_the_midst_of_everything_is_shown_whole() -> None:
         ),
         pytest.param(
             seen(SERVING, run(2, WAITING | {"approval": APPROVED})),
-            "Approved by bob; the operator has not taken it up yet",
+            "Approved by bob; the operator has not ended the waiting yet\n│   └── it says: Every gate holds.",
             id="a run that was just approved",
         ),
         pytest.param(
@@ -162,7 +162,16 @@ def test_the_last_runs_are_shown_and_all_that_wait() -> None:
     assert [one.name for one in found.approvals] == ["telco-2"]
 
 
-def test_what_others_have_to_say_of_a_run_is_in_its_evidence() -> None:
+def test_a_terminal_gets_colours_and_a_file_none() -> None:
+    shown = tree(seen(SERVING), NOW)
+    terminal = Console(force_terminal=True, color_system="standard", highlight=False)
+    with terminal.capture() as captured:
+        terminal.print(shown)
+    assert "\x1b[32mTrue,\x1b[0m" in captured.get()
+    assert "\x1b" not in drawn(shown)
+
+
+def test_what_a_person_is_to_look_at_is_in_the_evidence() -> None:
     shown = drawn(evidence_tree(run_of(run(3, WAITING)), NOW), width=200)
     assert shown.startswith("TrainingRun telco-3 AwaitingApproval since 2026-11-21T09:00:00Z (3h) until 2026-11-28")
     for expected in (
