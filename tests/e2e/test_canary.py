@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from hack.demo.kube import Object, condition, holds, wait_until
+from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
 from hack.demo.load import Load, Sample
 from hack.demo.stage import GATEWAYS, SAMPLES, Stage, gateway, members
 
@@ -44,6 +44,13 @@ class Door:
 
     def wait(self, what: str, look: Any, seconds: float = 180) -> Any:
         return wait_until(what, look, seconds=seconds, diagnose=self.stage.kubectl.diagnose)
+
+    def attach(self, parent: Object) -> None:
+        patch = json.dumps({"spec": {"serving": {"gateway": {"parentRefs": [parent]}}}})
+        self.stage.kubectl.run("patch", "chm", "gym", "--type=merge", "--patch", patch)
+
+    def healthy(self) -> Object:
+        return condition(self.model(), "RolloutHealthy")
 
     def weight(self) -> int:
         route = json.loads(self.stage.kubectl.run("get", "httproute", "gym", "-o", "json"))
@@ -125,9 +132,26 @@ def test_a_good_challenger_takes_the_traffic_step_by_step_and_no_request_fails(d
     assert [step for step, _ in seen] == [1, 2, 3]
     shares = [split(load.samples, since, until) for (_, since), (_, until) in pairwise(seen)]
     assert shares == [pytest.approx(0.10, abs=0.02), pytest.approx(0.50, abs=0.02)]
-    told = [event["reason"] for event in door.events()]
-    assert told.count("Shifting") == 2
-    assert told.count("Promoted") == 2
+    told = [event["message"] for event in door.events()]
+    assert {"v2 gets 10 % of the traffic (step 1).", "v2 gets 50 % of the traffic (step 2)."} <= set(told)
+    assert any(message.startswith("v2 is champion: v2 passed every step") for message in told)
+
+
+def test_a_gateway_that_does_not_admit_the_namespace_is_told_by_its_own_word(door: Door) -> None:
+    private = {"name": "private", "namespace": GATEWAYS}
+    listener = {"name": "web", "port": 8000, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "Same"}}}
+    spec = {"gatewayClassName": "traefik", "listeners": [listener]}
+    gateway_api = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": private, "spec": spec}
+    cluster = Kubectl(GATEWAYS)
+    for made, words in ((True, "NotAllowedByListeners"), (False, "there is no Gateway private in namespace gateways")):
+        if made:
+            cluster.apply(json.dumps(gateway_api))
+        else:
+            cluster.run("delete", "gateway", "private")
+        door.attach(private)
+        door.wait(words, lambda words=words: words in door.healthy()["message"], 60)
+        assert (door.healthy()["status"], door.healthy()["reason"]) == ("False", "GatewayUnavailable")
+    door.attach({"name": "public", "namespace": GATEWAYS})
 
 
 def test_a_rollback_after_promotion_brings_the_old_champion_back_without_training(door: Door) -> None:
