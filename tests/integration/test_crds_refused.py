@@ -121,9 +121,21 @@ REFUSED_MODELS = {
         {"data": DATA, "serving": {"replicas": 0}},
         "spec.serving.replicas: .*should be greater than or equal to 1",
     ),
-    "with a strategy to come": (
-        {"data": DATA, "rollout": {"strategy": "Canary"}},
-        'spec.rollout.strategy: Unsupported value: "Canary"',
+    "with a strategy that is none": (
+        {"data": DATA, "rollout": {"strategy": "Mirror"}},
+        'spec.rollout.strategy: Unsupported value: "Mirror"',
+    ),
+    "with a replay that can never be judged": (
+        {"data": DATA, "rollout": {"strategy": "Shadow", "shadow": {"requests": 99}}},
+        "spec.rollout: .*shadow.requests must not be fewer than analysis.minRequests",
+    ),
+    "with a replay of nothing": (
+        {"data": DATA, "rollout": {"shadow": {"requests": 0}}},
+        "spec.rollout.shadow.requests: .*should be greater than or equal to 1",
+    ),
+    "with more agreement than there is": (
+        {"data": DATA, "rollout": {"shadow": {"minAgreement": 1.5}}},
+        "spec.rollout.shadow.minAgreement: .*minAgreement must lie between 0.0 and 1.0",
     ),
     "with a deadline of zero": (
         {"data": DATA, "rollout": {"progressDeadline": "0s"}},
