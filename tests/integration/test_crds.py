@@ -8,11 +8,13 @@ import pytest
 from support import kinds
 from support.control_plane import ROOT, ControlPlane
 from support.manifests import DATA, EVIDENCE, MONITOR, MONITORING, RUN, gate, manifest, resources, source
+from support.shadow import left, shadow
 
 from churn_operator.api.base import Model
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorSpec
 from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
+from churn_operator.churnmodel.rollout import decide_rollout
 
 ACCEPTED = [
     pytest.param("ChurnModel", "telco", spec, id=f"a model {what}")
@@ -42,6 +44,10 @@ ACCEPTED = [
         "whose file approves a version": {
             "data": DATA,
             "approval": {"required": True, "approved": [{"version": "v3", "evidenceDigest": f"sha256:{kinds.HEX}"}]},
+        },
+        "that replays what was logged": {
+            "data": DATA,
+            "rollout": {"strategy": "Shadow", "shadow": {"requests": 100, "requestsPerSecond": 5, "minAgreement": 0.9}},
         },
         "with personal data": {
             "data": DATA | {"idColumn": "id", "pii": [{"column": "email"}, {"column": "id", "action": "Hash"}]}
@@ -116,6 +122,7 @@ def test_a_monitor_can_be_rescheduled_and_a_run_be_labelled(control_plane: Contr
     control_plane.kubectl("-n", namespace, "label", "trainingrun", "telco-7", "note=mine")
 
 
+JUDGED = {"shadow": {"minAgreement": 0.9}, "paused": True}
 STATUSES: list[Any] = [
     pytest.param(
         "ChurnModel",
@@ -135,6 +142,7 @@ STATUSES: list[Any] = [
                 "data": {"revision": "etag:1", "since": kinds.EARLIER, "probed_at": kinds.EARLIER, "problem": "none"},
                 "retraining": {"trigger": "Drift", "held_by": "CoolingDown", "message": "wait"},
                 "summary": {"champion": "v2", "traffic": "v2=100%", "metric": "roc_auc=0.84", "drift": "0.40"},
+                "rollout": decide_rollout(shadow(left(), spec=JUDGED), kinds.NOW).progress,
                 "command": {
                     "action": "Rollback",
                     "version": "v1",

@@ -160,8 +160,20 @@ REFUSED_MODELS = {
         "spec.serving.slo.p95Milliseconds: .*greater than or equal to 1",
     ),
     "with a strategy that is none": (
-        {"data": DATA, "rollout": {"strategy": "Coin"}},
-        'spec.rollout.strategy: Unsupported value: "Coin"',
+        {"data": DATA, "rollout": {"strategy": "Mirror"}},
+        'spec.rollout.strategy: Unsupported value: "Mirror"',
+    ),
+    "with a replay that can never be judged": (
+        {"data": DATA, "rollout": {"strategy": "Shadow", "shadow": {"requests": 99}}},
+        "spec.rollout: .*shadow.requests must not be fewer than analysis.minRequests",
+    ),
+    "with a replay of nothing": (
+        {"data": DATA, "rollout": {"shadow": {"requests": 0}}},
+        "spec.rollout.shadow.requests: .*should be greater than or equal to 1",
+    ),
+    "with more agreement than there is": (
+        {"data": DATA, "rollout": {"shadow": {"minAgreement": 1.5}}},
+        "spec.rollout.shadow.minAgreement: .*minAgreement must lie between 0.0 and 1.0",
     ),
     "with a deadline of zero": (
         {"data": DATA, "rollout": {"progressDeadline": "0s"}},

@@ -12,10 +12,12 @@ from support.keeper import API_VERSION, INFERENCE_SERVICES
 from support.kinds import make_comparison, make_drift_result, make_result
 from support.kubelet import end_job
 from support.mlflow_server import MlflowServer
+from support.shadow import make_shadow_result
 
 from churn_operator.api.results import encode_result
 from churn_operator.churnmodel import ChurnModelKind
 from churn_operator.core.client import ApiClient
+from churn_operator.core.clock import stamp
 from churn_operator.core.cluster import Neighbours
 from churn_operator.core.kind import Answer
 from churn_operator.core.objects import Key, Object, name_of
@@ -294,6 +296,86 @@ async def test_a_run_made_by_hand_trains_and_is_judged(life: Life) -> None:
     await life.end("telco-5-train", encode_result(make_result(2, comparisons=(make_comparison(0.02),))))
     await life.settle()
     assert [server["metadata"]["name"] for server in await servers(life)] == ["telco-v1", "telco-v5"]
+
+
+async def replaying(life: Life) -> None:
+    """Version 2 answers beside champion 1, whose predictions are logged, and is asked what clients asked that."""
+    settings = Settings(**vars(life.kinds["ChurnModel"].settings) | {"collector_url": "http://collector"})
+    life.kinds["ChurnModel"] = ChurnModelKind(settings)
+    await served(life)
+    changed = {"training": {"metric": "recall"}, "rollout": {"strategy": "Shadow", "shadow": {"minAgreement": 0.9}}}
+    life.kubectl("patch", "chm", "telco", "--type=merge", "-p", json.dumps({"spec": changed}))
+    life.now += timedelta(seconds=10)
+    await life.settle()
+    await life.end("telco-2-train", encode_result(make_result(2, comparisons=(make_comparison(0.02),))))
+    await life.settle()
+    life.serve("telco-v2")
+    assert other_writes(await life.settle()) == ["create jobs telco-v2-shadow"]
+    assert await life.settle() == []
+
+
+async def champion(life: Life) -> str:
+    service = await life.get("Service", "telco", "v1")
+    return str(service["spec"]["selector"]["serving.kserve.io/inferenceservice"])
+
+
+async def rollout(life: Life) -> Any:
+    return (await life.get("ChurnModel", "telco"))["status"]["rollout"]
+
+
+async def test_a_challenger_that_answered_what_clients_asked_takes_the_traffic(life: Life) -> None:
+    await replaying(life)
+    assert (await rollout(life))["phase"] == "Shadowing"
+    assert await champion(life) == "telco-v1"
+    await life.end("telco-v2-shadow", encode_result(make_shadow_result()))
+    news = other_writes(await life.settle())
+    assert {"patch services telco", "delete jobs telco-v2-shadow"} <= set(news)
+    assert await champion(life) == "telco-v2"
+    told = await rollout(life)
+    assert (told["phase"], told["shadow"]["result"]["agreement"]) == ("Guarding", 0.98)
+
+
+async def test_a_replay_that_found_nothing_is_begun_again_and_what_it_finds_then_counts(life: Life) -> None:
+    await replaying(life)
+    failure = '{"outcome": "Failed", "reason": "StorageUnavailable", "message": "s3://models does not answer"}'
+    await life.end("telco-v2-shadow", failure, 11)
+    assert other_writes(await life.settle()) == []
+    told = await rollout(life)
+    assert (told["verdict"]["result"], told["shadow"]["reason"]) == ("Error", "StorageUnavailable")
+    healthy = (await life.get("ChurnModel", "telco"))["status"]["conditions"][2]
+    assert (healthy["status"], healthy["reason"]) == ("Unknown", "StorageUnavailable")
+    life.now += timedelta(seconds=61)
+    assert other_writes(await life.settle()) == ["create jobs telco-v2-shadow-2", "delete jobs telco-v2-shadow"]
+    await life.end("telco-v2-shadow-2", encode_result(make_shadow_result(changed=200, agreement=0.6)))
+    assert set(other_writes(await life.settle())) == {
+        "delete jobs telco-v2-shadow-2",
+        "delete inferenceservices telco-v2",
+    }
+    assert await champion(life) == "telco-v1"
+    versions = (await life.get("ChurnModel", "telco"))["status"]["versions"]
+    assert [(v["version"], v["state"]) for v in versions] == [("v2", "RolledBack"), ("v1", "Champion")]
+    assert "200 of 500 decisions are not the champion's (40.0%), where 10.00% may be otherwise" in versions[0]["reason"]
+
+
+async def test_an_abort_takes_the_replay_away(life: Life) -> None:
+    await replaying(life)
+    order = {"action": "Abort", "by": "alice", "at": stamp(life.now)}
+    life.kubectl(
+        *(
+            "patch",
+            "chm",
+            "telco",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            json.dumps({"status": {"command": order}}),
+        )
+    )
+    assert set(other_writes(await life.settle())) == {
+        "delete jobs telco-v2-shadow",
+        "delete inferenceservices telco-v2",
+    }
+    assert (await rollout(life))["phase"] == "RolledBack"
 
 
 async def servers(life: Life) -> tuple[Object, ...]:

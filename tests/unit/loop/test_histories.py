@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support.kinds import NOW, SETTINGS, make_drift_result, make_object, make_predictions, make_result, make_spec
 from support.memory import Killed, MemoryCluster
+from support.shadow import make_shadow_result
 
 from churn_operator.api.results import encode_result
-from churn_operator.api.tasks import DriftResult
+from churn_operator.api.tasks import DriftResult, ShadowResult
 from churn_operator.churnmodel import ChurnModelKind
 from churn_operator.core.clock import stamp
 from churn_operator.core.errors import Unavailable
@@ -226,7 +227,73 @@ class Histories(RuleBasedStateMachine):
         }
 
 
+class Shadows(Histories):
+    """The same, where a challenger is first asked what clients asked the champion."""
+
+    spec = SPEC.model_copy(update={"rollout": SPEC.rollout.model_copy(update={"strategy": "Shadow"})})
+
+    @rule(came=st.sampled_from(["well", "badly", "to little", "to nothing", ""]), writes=st.none() | st.integers(0, 3))
+    def a_challenger_comes(self, came: str, writes: int | None) -> None:
+        """New data, and all that follows: without it, few histories get as far as a replay."""
+        self.the_source_changes()
+        for _ in range(2):
+            self.the_usual_course(0.0, 1, answers=True)
+        self.look(1, writes)
+        match came:
+            case "well" | "badly":
+                self.a_replay_ends(0 if came == "well" else 500)
+            case "to little":
+                self.a_replay_finds_too_little(7)
+            case "to nothing":
+                self.a_replay_breaks_off()
+            case _:
+                pass  # it is still under way
+        self.look(1, writes)
+
+    @rule(errors=st.sampled_from([0, 500]))
+    def a_replay_ends(self, errors: int) -> None:
+        for job in self._open_jobs("shadow"):
+            self._finish(job, "Complete", encode_result(make_shadow_result(errors=errors)))
+            if not errors:
+                self._passed().add(job["metadata"]["name"].split("-")[1])
+
+    @rule(logged=st.integers(0, 99))
+    def a_replay_finds_too_little(self, logged: int) -> None:
+        for job in self._open_jobs("shadow"):
+            self._finish(job, "Complete", encode_result(ShadowResult(outcome="TooFew", logged=logged)))
+
+    @rule()
+    def a_replay_breaks_off(self) -> None:
+        for job in self._open_jobs("shadow"):
+            self._finish(job, "Failed", '{"reason": "StorageUnavailable", "message": "the store is away"}')
+
+    @rule()
+    def somebody_deletes_a_replay(self) -> None:
+        for job in self._open_jobs("shadow"):
+            del self.cluster.objects["Job", job["metadata"]["name"]]
+
+    @invariant()
+    def nothing_takes_over_from_a_champion_without_a_replay_that_passed(self) -> None:
+        served = {"Champion", "Retired", "Quarantined"}
+        versions = self._model().get("status", {}).get("versions", ())
+        self.first = getattr(self, "first", None) or next(
+            (v["version"] for v in versions if v["state"] in served), None
+        )
+        assert {v["version"] for v in versions if v["state"] in served} <= self._passed() | {self.first}
+
+    @invariant()
+    def only_what_is_on_its_way_is_replayed(self) -> None:
+        """One Job at a time; one that is not wanted any more is gone at the latest when all has come to rest."""
+        names = {job["metadata"]["name"].split("-")[1] for job in self._open_jobs("shadow")}
+        assert len(names) <= 1
+
+    def _passed(self) -> set[str]:
+        self.passed = getattr(self, "passed", set[str]())
+        return self.passed
+
+
+FEW = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestHistories.settings = FEW
+TestShadows = Shadows.TestCase
+TestShadows.settings = FEW
