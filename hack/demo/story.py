@@ -184,7 +184,8 @@ class Demo:
     def canary(self, load: Load) -> None:
         tell = self.tell
         tell.chapter("7. From now on step by step")
-        rollout = {"strategy": "Canary", "steps": [{"weight": 20, "pause": "15s"}, {"weight": 50, "pause": "10s"}]}
+        steps = [{"weight": 20, "pause": "15s"}, {"weight": 50, "pause": "10s"}]
+        rollout = {"strategy": "Canary", "steps": steps, "analysis": {"maxScoreDistance": 0.05}}
         patch = json.dumps({"spec": {"serving": {"gateway": GATEWAY}, "rollout": rollout}})
         self.kubectl.run("patch", "chm", "telco", "--type=merge", "--patch", patch)
         tell.say(

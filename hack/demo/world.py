@@ -15,7 +15,7 @@ the best possible forecast is known: `CONCEPT` itself.
     python hack/demo/world.py labelled --out telco.csv         the old rows, and today's customers with their labels
     python hack/demo/world.py poisoned --out telco.csv         the same, with the labels shuffled
     python hack/demo/world.py later    --out telco.csv         the labelled state, and more of today's customers
-    python hack/demo/world.py leavers  --out telco.csv         the same, from which most who stayed were lost
+    python hack/demo/world.py leavers  --out telco.csv         still more, from which most who stayed were lost
 """
 
 import argparse
@@ -34,7 +34,8 @@ BASELINE_ROWS = 600
 """Of the old customers, so many ask before the world changes."""
 LABELLED_ROWS = 9000
 LATER_ROWS = 3000
-LOST_SHARE = 0.97
+EXPORTED_ROWS = 9000
+LOST_SHARE = 0.65
 FIBRE_RISE = 1.3
 MONTHS_SINCE_RISE = 4
 CAMPAIGN_SHARE = 0.6
@@ -123,11 +124,11 @@ def later(rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
 
 
 def leavers(rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
-    """The later state after another accident: an export that lost most of those who stayed.
+    """Still more of today's customers, after another accident: an export that lost most of those who stayed.
 
     What is learned from it ranks customers as well as ever, on held-out rows of that same export.
     """
-    state = later(rows, random)
+    state = pd.concat([later(rows, random), label(today(rows, EXPORTED_ROWS, random), random)], ignore_index=True)
     lost = (state[TARGET] == "No") & (random.random(len(state)) < LOST_SHARE)
     return state[~lost].reset_index(drop=True)
 
