@@ -95,10 +95,10 @@ def kserve_mode(ask: Ask) -> Finding:
 
 def gateway(ask: Ask) -> Finding:
     if ask("get", "crd", "httproutes.gateway.networking.k8s.io") is None:
-        return Finding("gateway", "optional", "no Gateway API", "nothing yet: canary rollouts will need it")
+        return Finding("gateway", "optional", "no Gateway API", "a controller of it, if rollouts are to be canaries")
     gateways = _json(ask, "get", "gateways.gateway.networking.k8s.io", "--all-namespaces").get("items", [])
     if not gateways:
-        return Finding("gateway", "optional", "Gateway API, no Gateway", "nothing yet: canary rollouts will need one")
+        return Finding("gateway", "optional", "Gateway API, no Gateway", "a Gateway, if rollouts are to be canaries")
     return ok("gateway", ", ".join(f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in gateways))
 
 

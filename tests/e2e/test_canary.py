@@ -167,7 +167,9 @@ def test_a_rollback_after_promotion_brings_the_old_champion_back_without_trainin
     assert not load.failures, load.failures[:3]
     assert door.state("v2") == "Quarantined"
     assert len(door.stage.kubectl.list("trainingruns")) == runs
-    assert door.model()["status"]["handled"]["message"].startswith(f"v1: v2 was rolled back by {door.me}")
+    assert door.model()["status"]["handled"]["message"].startswith(
+        f"v1 has the traffic: v2 was rolled back by {door.me}"
+    )
 
 
 def test_a_model_that_was_quarantined_does_not_come_back_by_itself(door: Door) -> None:

@@ -73,5 +73,7 @@ class Handled(Model):
     """The order's own time: which one it was."""
     action: Annotated[str, Field(max_length=16)]
     """Promote, Abort or Rollback."""
+    outcome: Literal["Done", "Declined"] = "Done"
+    """Done, or Declined: it cannot be carried out, or something else came of the rollout before."""
     message: Text
     """What was done, or why nothing was."""

@@ -77,20 +77,25 @@ def handled(order: Command | None, move: Move) -> Handled | None:
         return None
     match move:
         case Decline(why):
-            return _came(order, f"Nothing was done: {why}.")
-        case Restore(version, violation) | GiveUp(version, violation) if _ends(order, move):
-            return _came(order, f"{version.version}: {violation.message}")
+            return _came(order, f"Nothing was done: {why}.", done=False)
+        case Restore(version, violation):
+            return _came(order, f"{version.version} has the traffic: {violation.message}")
+        case GiveUp(_, violation):
+            return _given_up(order, violation)
         case Promote(_, why):
             return _came(order, why)
         case _:
             return None
 
 
-def _ends(order: Command, move: Move) -> bool:
-    """What gives way to a rollback does not carry it out."""
-    is_cleared = order.action == "Rollback" and isinstance(move, GiveUp) and move.violation.reason == Reason.Aborted
-    return not is_cleared
+def _given_up(order: Command, violation: Violation) -> Handled | None:
+    """By the order, or before it could be carried out; what gives way to a rollback leaves that pending."""
+    is_ordered = violation.reason == Reason.Aborted
+    if is_ordered and order.action == "Rollback":
+        return None
+    return _came(order, violation.message, done=is_ordered)
 
 
-def _came(order: Command, message: str) -> Handled:
-    return Handled(at=order.at, action=order.action, message=message[:1024])
+def _came(order: Command, message: str, *, done: bool = True) -> Handled:
+    outcome = "Done" if done else "Declined"
+    return Handled(at=order.at, action=order.action, outcome=outcome, message=message[:1024])

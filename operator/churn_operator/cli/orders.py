@@ -35,9 +35,11 @@ def outcome(status: ChurnModelStatus, given: Command) -> str | None:
     """What came of the order; None while nothing has.
 
     Raises:
-        Failure: another order took its place before the operator came to it.
+        Failure: it was declined, or another order took its place before the operator came to it.
     """
     if status.handled is not None and status.handled.at == given.at:
+        if status.handled.outcome == "Declined":
+            raise Failure(status.handled.message)
         return status.handled.message
     if status.command is None or status.command.at != given.at:
         other = "somebody" if status.command is None else f"{status.command.by} ({status.command.action})"

@@ -38,8 +38,8 @@ BACK = rolling(
 @pytest.mark.parametrize(
     ("world", "expected", "came"),
     [
-        pytest.param(ordered(canary(1), "Abort"), GiveUp, "v2: v2 was aborted by alice: I saw it", id="abort"),
-        pytest.param(ordered(canary(), "Abort"), GiveUp, "v2: v2 was aborted by alice: I saw it", id="before traffic"),
+        pytest.param(ordered(canary(1), "Abort"), GiveUp, "v2 was aborted by alice: I saw it", id="abort"),
+        pytest.param(ordered(canary(), "Abort"), GiveUp, "v2 was aborted by alice: I saw it", id="before traffic"),
         pytest.param(ordered(canary(1), "Abort", "v3"), Decline, "v2 is on its way, not v3", id="abort another"),
         pytest.param(ordered(guarded(), "Abort"), Decline, "no version is on its way", id="abort nothing"),
         pytest.param(
@@ -53,7 +53,10 @@ BACK = rolling(
         pytest.param(ordered(canary(1, counters=BAD), "Promote"), GiveUp, "v2 failed", id="and which may fail"),
         pytest.param(ordered(guarded(), "Promote"), Decline, "no version is on its way", id="promote nothing"),
         pytest.param(
-            ordered(guarded(), "Rollback"), Restore, "v1: v2 was rolled back by alice: I saw it", id="back at once"
+            ordered(guarded(), "Rollback"),
+            Restore,
+            "v1 has the traffic: v2 was rolled back by alice: I saw it",
+            id="back at once",
         ),
         pytest.param(ordered(COLD, "Rollback"), Return, None, id="a cold version gets a server first"),
         pytest.param(ordered(COLD, "Rollback", "v1"), Return, None, id="as does one that is named"),
@@ -61,7 +64,7 @@ BACK = rolling(
         pytest.param(
             ordered(ChurnModelWorld(**(vars(BACK) | {"servers": (make_server(1), make_server(2))})), "Rollback"),
             Restore,
-            "v1: v2 was rolled back by alice",
+            "v1 has the traffic: v2 was rolled back by alice",
             id="until it answers",
         ),
         pytest.param(ordered(COLD, "Rollback", "v7"), Decline, "v7 never served", id="to one that never was"),
@@ -75,6 +78,8 @@ def test_each_order_has_one_move(world: ChurnModelWorld, expected: type[Move], c
     assert isinstance(rollout.move, expected)
     assert (rollout.handled is None) == (came is None)
     assert came is None or (rollout.handled is not None and came in rollout.handled.message)
+    done = not isinstance(rollout.move, Decline) and came != "v2 failed"
+    assert rollout.handled is None or rollout.handled.outcome == ("Done" if done else "Declined")
 
 
 def test_what_is_on_its_way_gives_way_to_a_rollback_which_stays_pending() -> None:
@@ -96,7 +101,8 @@ def test_what_came_of_an_order_stays_in_the_status() -> None:
     assert report(world, decide(world, NOW), None, NOW).handled == done
     world = ordered(guarded(), "Abort")
     reported = report(world, decide(world, NOW), None, NOW)
-    assert reported.handled == Handled(at=AT, action="Abort", message="Nothing was done: no version is on its way.")
+    why = "Nothing was done: no version is on its way."
+    assert reported.handled == Handled(at=AT, action="Abort", outcome="Declined", message=why)
 
 
 def test_the_order_itself_is_never_in_what_the_operator_writes() -> None:
@@ -120,4 +126,4 @@ def test_an_order_without_a_reason_is_told_by_its_name() -> None:
     status = world.status.model_copy(update={"command": command})
     rollout = decide_rollout(ChurnModelWorld(**(vars(world) | {"status": status})), NOW)
     assert rollout.handled is not None
-    assert rollout.handled.message == "v2: v2 was aborted by alice."
+    assert rollout.handled.message == "v2 was aborted by alice."

@@ -164,6 +164,12 @@ def test_what_came_of_an_order_is_what_the_operator_says_of_it(status: dict[str,
     assert orders.outcome(ChurnModelStatus.model_validate(SERVING | status), GIVEN) == expected
 
 
+def test_an_order_that_was_declined_is_a_failure_in_the_operators_words() -> None:
+    said = {"at": EARLIER, "action": "Abort", "outcome": "Declined", "message": "Nothing was done: so."}
+    with pytest.raises(Failure, match=r"Nothing was done: so\."):
+        orders.outcome(ChurnModelStatus.model_validate(SERVING | {"command": GIVEN, "handled": said}), GIVEN)
+
+
 @pytest.mark.parametrize(
     ("status", "who"),
     [pytest.param({"command": LATER}, r"carol \(Abort\)", id="another"), pytest.param({}, "somebody", id="taken away")],
