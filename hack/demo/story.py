@@ -184,7 +184,7 @@ class Demo:
     def canary(self, load: Load) -> None:
         tell = self.tell
         tell.chapter("7. From now on step by step")
-        steps = [{"weight": 20, "pause": "15s"}, {"weight": 50, "pause": "10s"}]
+        steps = [{"weight": 20, "pause": "15s"}, {"weight": 50, "pause": "20s"}]
         rollout = {"strategy": "Canary", "steps": steps, "analysis": {"maxScoreDistance": 0.05}}
         patch = json.dumps({"spec": {"serving": {"gateway": GATEWAY}, "rollout": rollout}})
         self.kubectl.run("patch", "chm", "telco", "--type=merge", "--patch", patch)
@@ -237,7 +237,8 @@ class Demo:
     def _rolled_back(self, version: str) -> Object | None:
         model = self.kubectl.get("churnmodels", "telco") or {}
         found = model.get("status", {}).get("versions", [])
-        return model if {"version": version, "state": "RolledBack"}.items() <= found[0].items() else None
+        state = found[0]["state"] if found[0]["version"] == version else ""
+        return model if state in {"RolledBack", "Quarantined"} else None
 
     def what_next(self) -> None:
         self.tell.chapter("What was measured")
