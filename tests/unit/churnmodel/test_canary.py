@@ -17,7 +17,7 @@ from support.canary import (
     guarded,
     rolling,
 )
-from support.kinds import NOW, make_run, make_server, make_version, serving_world
+from support.kinds import NOW, make_run, make_server, make_version, model_world, serving_world
 
 from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.rollout import Counters
@@ -86,6 +86,10 @@ def test_the_route_has_the_weights_of_the_move(world: ChurnModelWorld, weights: 
     assert {b["name"].removeprefix("telco-").removesuffix("-predictor"): b["weight"] for b in backends} == weights
 
 
+def test_without_a_champion_there_is_no_traffic_to_split() -> None:
+    assert decide_rollout(model_world(), NOW).weights == {}
+
+
 def route(world: ChurnModelWorld) -> dict[str, Any]:
     built = build(world, decide(world, NOW))
     return next(dict(d.object) for d in built if isinstance(d, Desired) and d.object["kind"] == "HTTPRoute")
@@ -109,6 +113,14 @@ def states(world: ChurnModelWorld) -> dict[str, str]:
 
 def test_a_breach_brings_back_the_champion_before() -> None:
     assert states(guarded(counters={"v2": counters(1000, 100)})) == {"v2": "Quarantined", "v1": "Champion"}
+
+
+def test_a_breach_leaves_older_versions_alone() -> None:
+    versions = [*guarded().status.versions, make_version(0, VersionState.RolledBack)]
+    world = guarded(counters={"v2": counters(1000, 100)})
+    status = world.status.model_copy(update={"versions": tuple(versions)})
+    older = ChurnModelWorld(**(vars(world) | {"status": status}))
+    assert states(older) == {"v2": "Quarantined", "v1": "Champion", "v0": "RolledBack"}
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,9 @@ class Approvals(Histories):
     def somebody_meddles_with_what_was_measured(self) -> None:
         """As one could where the admission policy is not installed: the yes was to something else."""
         for run in self._waiting():
-            run["status"]["result"]["metrics"]["roc_auc"] = 0.99
+            run["status"]["result"]["metrics"]["roc_auc"] += (
+                0.001  # another value each time: the same would be no change
+            )
             self.agreed.discard(run["metadata"]["name"])
 
     @invariant()
