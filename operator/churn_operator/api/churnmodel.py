@@ -125,7 +125,7 @@ class ChurnModelSpec(Model):
     storage: StorageSpec = StorageSpec()
     """Where model files are kept."""
     suspend: bool = False
-    """Opens no new run and moves no traffic; what serves goes on serving."""
+    """Opens no new run and gives no version more traffic; what serves goes on serving, unless it fails."""
 
 
 class VersionState(StrEnum):

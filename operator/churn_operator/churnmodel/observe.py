@@ -11,6 +11,7 @@ from churn_operator.api.driftmonitor import DriftMonitorStatus
 from churn_operator.api.rollout import Counters, RolloutPhase
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.churnmodel.counts import Counts, parse_counts
+from churn_operator.churnmodel.pods import is_ready, trouble
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
 from churn_operator.core.job import Absent, JobState, observe_job, pods_of
@@ -239,13 +240,21 @@ async def _servers(
             continue
         conditions = obj.get("status", {}).get("conditions", ())
         ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})
-        is_ready = ready.get("status") == "True"
+        serves = ready.get("status") == "True"
         answer = None
-        if is_ready or version.state is VersionState.Champion:
+        if serves or version.state is VersionState.Champion:
             url = f"http://{_host(key, name, version, service)}/v1/models/{key.name}:predict"
             answer = await cluster.predict(url, version.golden.instance, version.golden.probability)
-        seen.append(ServerSeen(version.version, is_ready, str(ready.get("message", "not ready yet")), answer))
+        heard = str(ready.get("message", "not ready yet"))
+        if answer is None:
+            heard = trouble(await _pods(cluster, key, version.version)) or heard
+        seen.append(ServerSeen(version.version, serves, heard, answer))
     return tuple(seen)
+
+
+async def _pods(cluster: Cluster, key: Key, version: str) -> tuple[Object, ...]:
+    labels = f"{MODEL_LABEL}={key.name},serving.kserve.io/inferenceservice={server_name(key.name, version)}"
+    return await cluster.list("v1", "Pod", key.namespace, labels=labels)
 
 
 def _host(key: Key, name: str, version: ServedVersion, service: Object | None) -> str:
@@ -323,10 +332,9 @@ async def _counters(
 
 
 async def _counted(cluster: Cluster, key: Key, version: str, milliseconds: int) -> tuple[Counters, ...] | None:
-    labels = f"{MODEL_LABEL}={key.name},serving.kserve.io/inferenceservice={server_name(key.name, version)}"
     counters = []
-    for pod in await cluster.list("v1", "Pod", key.namespace, labels=labels):
-        if not _is_ready(pod):
+    for pod in await _pods(cluster, key, version):
+        if not is_ready(pod):
             continue
         text = await cluster.metrics(f"http://{pod['status']['podIP']}:{PORT}/metrics")
         try:
@@ -335,12 +343,6 @@ async def _counted(cluster: Cluster, key: Key, version: str, milliseconds: int) 
             return None
         counters.append(Counters(pod=name_of(pod), **asdict(counts)))
     return tuple(counters)
-
-
-def _is_ready(pod: Object) -> bool:
-    conditions = pod.get("status", {}).get("conditions", ())
-    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-    return ready and "deletionTimestamp" not in pod["metadata"]
 
 
 async def _replay(cluster: Cluster, model: str, status: ChurnModelStatus, children: Iterable[Object]) -> JobState:

@@ -1,0 +1,49 @@
+"""What a version's pods say of themselves."""
+
+from collections.abc import Iterable
+
+from churn_operator.core.objects import Object, name_of
+
+ON_THE_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""What a container waits for that nobody needs to be told."""
+
+
+def is_ready(pod: Object) -> bool:
+    return _condition(pod, "Ready").get("status") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def trouble(pods: Iterable[Object]) -> str | None:
+    """What keeps the first of them that is in trouble from serving, in Kubernetes' own words."""
+    for pod in pods:
+        if not is_ready(pod) and (found := _trouble(pod)):
+            return f"pod {name_of(pod)}: {found}"
+    return None
+
+
+def _trouble(pod: Object) -> str | None:
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("reason") == "Unschedulable":
+        return f"no node takes it: {scheduled.get('message', '')}"
+    status = pod.get("status", {})
+    containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    return next((found for container in containers if (found := _stuck(container))), None)
+
+
+def _stuck(container: Object) -> str | None:
+    """Of a container that ended badly, or that cannot start."""
+    waiting = container.get("state", {}).get("waiting") or {}
+    why = waiting.get("reason", "")
+    ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated") or {}
+    if ended.get("exitCode", 0):
+        reason = ended.get("reason", "Error")
+        times = container.get("restartCount", 0)
+        again = f", and was started again {times} times" if times > 1 else ""
+        return f"container {container['name']} ended with exit code {ended['exitCode']} ({reason}){again}"
+    if why not in ON_THE_WAY:
+        return f"container {container['name']} cannot start: {why}: {waiting.get('message', '')}"
+    return None
+
+
+def _condition(pod: Object, type_: str) -> Object:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return next((condition for condition in conditions if condition["type"] == type_), {})
