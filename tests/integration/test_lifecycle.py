@@ -380,3 +380,29 @@ async def test_an_abort_takes_the_replay_away(life: Life) -> None:
 
 async def servers(life: Life) -> tuple[Object, ...]:
     return await life.api.list("serving.kserve.io/v1beta1", "InferenceService", life.namespace)
+
+
+async def test_the_fallback_answers_until_the_champion_does_again(life: Life) -> None:
+    await served(life)
+    life.kubectl(
+        "patch", "chm", "telco", "--type=merge", "-p", '{"spec": {"serving": {"fallback": {"version": "v1"}}}}'
+    )
+    spec = {"modelRef": {"name": "telco"}, "reason": "the board asked"}
+    run = {"apiVersion": API_VERSION, "kind": "TrainingRun", "metadata": {"name": "telco-2"}, "spec": spec}
+    life.kubectl("create", "-f", "-", stdin=json.dumps(run))
+    await life.settle()
+    await life.end("telco-2-train", encode_result(make_result(2, comparisons=(make_comparison(0.02),))))
+    await life.settle()
+    life.serve("telco-v2")
+    await life.settle()
+    life.now += timedelta(days=1)  # the guard time is over, and the fallback keeps its server
+    await life.settle()
+    assert {name_of(server) for server in await servers(life)} == {"telco-v1", "telco-v2"}
+    life.silent = {"v2"}
+    assert "patch services telco" in await life.settle()
+    assert await champion(life) == "telco-v1"
+    ready = (await life.get("ChurnModel", "telco"))["status"]["conditions"][0]
+    assert (ready["status"], ready["reason"]) == ("False", "FallbackServing")
+    life.silent = set()
+    await life.settle()
+    assert await champion(life) == "telco-v2"

@@ -43,6 +43,13 @@ class BatchingSpec(Model):
     """A smaller one is scored this long after its first row came."""
 
 
+class FallbackSpec(Model):
+    """Who answers while the champion cannot."""
+
+    version: Word
+    """A version that was champion. It keeps its server for as long as it is named here."""
+
+
 class ServingSpec(Model):
     """How the champion is served."""
 
@@ -56,6 +63,8 @@ class ServingSpec(Model):
     """What clients are promised; a version is judged by it while it rolls out."""
     gateway: GatewaySpec | None = None
     """Where clients from outside ask, and where they can be split. Absent: they ask the Service of the model's name."""
+    fallback: FallbackSpec | None = None
+    """Who answers while the champion cannot, until it answers again. Absent: nobody."""
 
 
 class RetrainingSpec(Model):

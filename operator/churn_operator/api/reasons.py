@@ -11,6 +11,8 @@ class Reason(StrEnum):
     """The champion answered a prediction with the expected probability."""
     ChampionNotAnswering = "ChampionNotAnswering"
     """The champion did not answer a prediction, or answered wrongly."""
+    FallbackServing = "FallbackServing"
+    """The champion does not answer, and the version of spec.serving.fallback answers in its place."""
     NoChampion = "NoChampion"
     """No version has been accepted yet."""
     RollingOut = "RollingOut"

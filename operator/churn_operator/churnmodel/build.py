@@ -67,7 +67,7 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
         desired += [Desired(_server(world, version)) for version in decision.rollout.served]
     champion = decision.rollout.champion
     if champion is not None:
-        desired += [Desired(_service(world, champion)), _alias(world, champion)]
+        desired += [Desired(_service(world, decision.rollout.serves or champion)), _alias(world, champion)]
     if champion is not None and world.spec.serving.gateway is not None and world.has_routes:
         desired.append(Desired(_route(world, world.spec.serving.gateway, decision.rollout.weights)))
     monitoring = world.spec.monitoring or (MonitoringSpec() if world.settings.collector_url else None)
@@ -81,7 +81,7 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
     return tuple(desired)
 
 
-def _service(world: ChurnModelWorld, champion: ServedVersion) -> dict[str, Any]:
+def _service(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
     """The address that never changes; its selector is the whole of a BlueGreen switch."""
     return {
         "apiVersion": "v1",
@@ -89,7 +89,7 @@ def _service(world: ChurnModelWorld, champion: ServedVersion) -> dict[str, Any]:
         "metadata": child_metadata(world.object, world.name, **{MODEL_LABEL: world.name}),
         "spec": {
             "selector": {
-                "serving.kserve.io/inferenceservice": server_name(world.name, champion.version),
+                "serving.kserve.io/inferenceservice": server_name(world.name, version.version),
                 "component": "predictor",
             },
             "ports": [
@@ -97,7 +97,7 @@ def _service(world: ChurnModelWorld, champion: ServedVersion) -> dict[str, Any]:
                     "name": "http",
                     "port": 80,
                     "protocol": "TCP",
-                    "targetPort": AGENT_PORT if champion.log_url else PORT,
+                    "targetPort": AGENT_PORT if version.log_url else PORT,
                 },
                 {"name": "grpc", "port": GRPC_PORT, "protocol": "TCP", "targetPort": GRPC_PORT},
             ],

@@ -197,7 +197,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         monitors=tuple(
             MonitorSeen(name_of(m), DriftMonitorStatus.model_validate(m.get("status", {}))) for m in monitors
         ),
-        servers=await _servers(cluster, key, status, servers, service),
+        servers=await _servers(cluster, key, _asked(spec, status), servers, service),
         target=_target(key.name, service),
         probe_slot=slot,
         probe=await _job(cluster, probe_name(key.name, slot), children),
@@ -221,22 +221,28 @@ def _run(obj: Object) -> RunSeen:
     )
 
 
+def _asked(spec: ChurnModelSpec, status: ChurnModelStatus) -> list[ServedVersion]:
+    """The versions whose answer matters: of those that retired the one to go back to, and the one that stands in."""
+    states = {VersionState.Champion, VersionState.RollingOut}
+    if is_guarding(status):
+        states.add(VersionState.Retired)
+    fallback = spec.serving.fallback.version if spec.serving.fallback else None
+    return [v for v in status.versions if v.state in states or v.version == fallback]
+
+
 async def _servers(
     cluster: Cluster,
     key: Key,
-    status: ChurnModelStatus,
+    versions: Iterable[ServedVersion],
     live: tuple[Object, ...],
     service: Object | None,
 ) -> tuple[ServerSeen, ...]:
     by_name = {name_of(obj): obj for obj in live}
-    asked = {VersionState.Champion, VersionState.RollingOut}
-    if is_guarding(status):
-        asked.add(VersionState.Retired)
     seen = []
-    for version in status.versions:
+    for version in versions:
         name = server_name(key.name, version.version)
         obj = by_name.get(name)
-        if obj is None or version.state not in asked:
+        if obj is None:
             continue
         conditions = obj.get("status", {}).get("conditions", ())
         ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})

@@ -8,7 +8,7 @@ from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.rollout import Baseline, Counters, RolloutPhase, RolloutStatus, ShadowStatus
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld
-from churn_operator.churnmodel.versions import champion_of, warm
+from churn_operator.churnmodel.versions import champion_of, guarding
 from churn_operator.core import clock
 
 WORTH_TELLING = 1.2
@@ -140,7 +140,7 @@ def _staying(
     last = world.status.rollout
     if progress is None or last is None:
         return progress
-    if progress.phase is RolloutPhase.Guarding and warm(world) is None:
+    if progress.phase is RolloutPhase.Guarding and guarding(world, now) is None:
         return progress.model_copy(update={"phase": RolloutPhase.Complete, "since": clock.stamp(now), "message": ""})
     is_told = progress.phase is RolloutPhase.Shadowing or is_news(last.verdict, progress.verdict)
     verdict = progress.verdict if is_told else last.verdict

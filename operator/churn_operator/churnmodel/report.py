@@ -100,21 +100,28 @@ def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None
     server = world.server(champion.version)
     if problem is not None and problem.reason == Reason.TrackingUnavailable:
         problem = None  # serving needs no MLflow
+    if decision.rollout.stand_in is not None:
+        instead = f"{decision.rollout.stand_in.version} answers in its place"
+        return _not_ready(Reason.FallbackServing, f"{champion.version} does not answer: {_heard(server)}; {instead}.")
     if world.target != champion.version or _settling(world, champion, server, now):
         if problem is not None:
             return _not_ready(problem.reason, problem.message)
         return _switching(world, champion, now)
     if server is None or server.answer is None or not server.answer.ok:
-        heard = "it has no InferenceService" if server is None else server.message
-        if server is not None and server.answer is not None:
-            heard = server.answer.message
-        return _not_ready(Reason.ChampionNotAnswering, f"{champion.version} does not answer a prediction: {heard}")
+        message = f"{champion.version} does not answer a prediction: {_heard(server)}"
+        return _not_ready(Reason.ChampionNotAnswering, message)
     return Judgement(
         "Ready",
         holds=True,
         reason=Reason.ChampionServing,
         message=f"{champion.version} answers as expected at {_endpoint(world)}.",
     )
+
+
+def _heard(server: ServerSeen | None) -> str:
+    if server is None:
+        return "it has no InferenceService"
+    return server.message if server.answer is None else server.answer.message
 
 
 def _settling(world: ChurnModelWorld, champion: ServedVersion, server: ServerSeen | None, now: datetime) -> bool:

@@ -24,6 +24,7 @@ from churn_operator.churnmodel.shadow import shadowed
 from churn_operator.churnmodel.versions import (
     accepted,
     champion_of,
+    fallback_of,
     has_server,
     rolling_of,
     version_of,
@@ -48,15 +49,22 @@ class Rollout:
     progress: RolloutStatus | None
     handled: Handled | None = None
     """What came of an order, where one was carried out or declined."""
+    stand_in: ServedVersion | None = None
+    """Who answers while the champion cannot."""
 
     @property
     def champion(self) -> ServedVersion | None:
         return champion_of(self.versions)
 
     @property
+    def serves(self) -> ServedVersion | None:
+        """Who answers at the stable Service."""
+        return self.stand_in or self.champion
+
+    @property
     def weights(self) -> Mapping[str, int]:
         """Percent of the gateway's requests, by version."""
-        champion, progress = self.champion, self.progress
+        champion, progress = self.serves, self.progress
         if champion is None:
             return {}
         if progress is None or progress.phase is not RolloutPhase.Shifting:
@@ -69,7 +77,24 @@ def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
     move = _move(world, seen, now)
     versions = versions_after(world, move, now)
     served = tuple(v for v in versions if has_server(world, v, now))
-    return Rollout(move, versions, served, progress_after(world, move, seen, now), handled(pending(world), move))
+    return Rollout(
+        move=move,
+        versions=versions,
+        served=served,
+        progress=progress_after(world, move, seen, now),
+        handled=handled(pending(world), move),
+        stand_in=_stand_in(world, versions),
+    )
+
+
+def _stand_in(world: ChurnModelWorld, versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
+    """The fallback, while the champion does not answer and it does. A promotion or a rollback goes before."""
+    champion, fallback = champion_of(world.status.versions), fallback_of(world)
+    if champion is None or fallback is None or champion_of(versions) != champion:
+        return None
+    theirs, own = world.server(champion.version), world.server(fallback.version)
+    is_silent = theirs is None or theirs.answer is None or not theirs.answer.ok
+    return fallback if is_silent and own is not None and own.answers else None
 
 
 def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
@@ -190,7 +215,7 @@ def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutSt
 
 def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Restore | None:
     """The new champion does what it must not, and the one before is still warm."""
-    champion, before = champion_of(world.status.versions), warm(world)
+    champion, before = champion_of(world.status.versions), warm(world, now)
     if progress is None or progress.phase is not RolloutPhase.Guarding or champion is None or before is None:
         return None
     if progress.verdict is not None and progress.verdict.result is TestOutcome.Fail:

@@ -23,12 +23,27 @@ def rolling_of(versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
     return next((v for v in versions if v.state is VersionState.RollingOut), None)
 
 
-def warm(world: ChurnModelWorld) -> ServedVersion | None:
-    """The champion before, while it has a server that answers."""
+def fallback_of(world: ChurnModelWorld) -> ServedVersion | None:
+    """The version that is to stand in for the champion: one that was champion and did not fail."""
+    fallback = world.spec.serving.fallback
+    named = (v for v in world.status.versions if fallback is not None and v.version == fallback.version)
+    return next((v for v in named if v.state is VersionState.Retired), None)
+
+
+def guarding(world: ChurnModelWorld, now: datetime) -> ServedVersion | None:
+    """The champion before, for the guard time, while it has a server."""
     retired = (v for v in world.status.versions if v.state is VersionState.Retired)
     newest = max(retired, key=lambda version: version.since, default=None)
-    server = None if newest is None else world.server(newest.version)
-    return newest if server is not None and server.answers else None
+    if newest is None or now >= guard_ends(world, newest) or world.server(newest.version) is None:
+        return None
+    return newest
+
+
+def warm(world: ChurnModelWorld, now: datetime) -> ServedVersion | None:
+    """The same where it answers: it can take the traffic back."""
+    before = guarding(world, now)
+    server = None if before is None else world.server(before.version)
+    return before if server is not None and server.answers else None
 
 
 def accepted(world: ChurnModelWorld) -> RunSeen | None:
@@ -130,7 +145,9 @@ def _moved(version: ServedVersion, state: VersionState, reason: str, now: dateti
 
 
 def has_server(world: ChurnModelWorld, version: ServedVersion, now: datetime) -> bool:
-    """The champion, the one on its way, and for the guard time the one before; once that is gone it stays gone."""
+    """The champion, the one on its way, who stands in, and for the guard time the one before: once gone, for good."""
+    if version == fallback_of(world):
+        return True
     if version.state is VersionState.Retired:
         was_retired = version in world.status.versions
         return now < guard_ends(world, version) and (not was_retired or _is_live(world, version))

@@ -63,6 +63,7 @@ from churn_operator.core.objects import Desired
         pytest.param(guarded(servers=SILENT), Restore, id="or falls silent"),
         pytest.param(guarded(servers=(make_server(2, ok=False),)), Stay, id="unless there is nothing to go back to"),
         pytest.param(guarded(servers=NOBODY), Stay, id="or that is silent, too"),
+        pytest.param(guarded(servers=SILENT, spec={"guard": "1m"}), Stay, id="or the guard time is over"),
     ],
 )
 def test_each_state_of_a_canary_has_one_move(world: ChurnModelWorld, expected: type) -> None:
@@ -161,10 +162,21 @@ def test_a_promotion_remembers_what_the_champion_before_showed() -> None:
     assert [(baseline.version, baseline.pods) for baseline in progress.baselines] == [("v2", GOOD["v2"])]
 
 
-def test_the_guard_is_over_when_the_champion_before_is_gone() -> None:
-    progress = decide_rollout(guarded(servers=(make_server(2),)), NOW).progress
+@pytest.mark.parametrize(
+    ("world", "phase"),
+    [
+        pytest.param(guarded(), "Guarding", id="the champion before is warm"),
+        pytest.param(guarded(servers=(make_server(2), make_server(1, ok=False))), "Guarding", id="or silent for now"),
+        pytest.param(guarded(servers=(make_server(2),)), "Complete", id="it is gone"),
+        pytest.param(guarded(spec={"guard": "1m"}), "Complete", id="its time is over"),
+    ],
+)
+def test_the_guard_lasts_for_its_time_and_while_there_is_something_to_go_back_to(
+    world: ChurnModelWorld, phase: str
+) -> None:
+    progress = decide_rollout(world, NOW).progress
     assert progress is not None
-    assert progress.phase == "Complete"
+    assert progress.phase == phase
 
 
 @pytest.mark.parametrize(
