@@ -39,6 +39,8 @@ class Reason(StrEnum):
     """The Gateway of spec.serving.gateway is not there, or does not take the HTTPRoute."""
     Promoted = "Promoted"
     """A version has become champion."""
+    AliasMoved = "AliasMoved"
+    """The registered model's alias pointed elsewhere, and points at the cluster's champion now."""
     RolledBack = "RolledBack"
     """The newest accepted version did not become ready, or failed with traffic; the champion before it serves."""
     Aborted = "Aborted"

@@ -67,7 +67,7 @@ async def reconcile(kind: Kind[W, D], key: Key, cluster: Cluster, writer: Writer
     know_version(world.object)
     decision = kind.decide(world, now)
     actions = plan(world.object, world.children, kind.build(world, decision))
-    problem = await _write(world.object, actions, cluster, writer)
+    problem = await _write(world.object, actions, cluster, writer, now)
     status = kind.report(world, decision, problem, now).to_dict()
     if not is_current(_with_status(world.object, status), world.object, "status"):
         await writer.apply_status(world.object, status)
@@ -80,13 +80,15 @@ async def reconcile(kind: Kind[W, D], key: Key, cluster: Cluster, writer: Writer
     return min((wake for wake in (decision.wake, PROBLEM_WAKE if problem else None) if wake is not None), default=None)
 
 
-async def _write(owner: Object, actions: Sequence[Action], cluster: Cluster, writer: Writer) -> Violation | None:
+async def _write(
+    owner: Object, actions: Sequence[Action], cluster: Cluster, writer: Writer, now: datetime
+) -> Violation | None:
     """Carry out all actions; one that is refused does not keep the others back. The first and worst problem is told."""
     problem: Violation | None = None
     tracking: Violation | None = None
     for action in actions:
         try:
-            await _carry_out(owner, action, cluster, writer)
+            await _carry_out(owner, action, cluster, writer, now)
         except TrackingUnavailable as error:
             tracking = tracking or Violation(Reason.TrackingUnavailable, str(error))
         except WriteRefused as error:
@@ -96,7 +98,7 @@ async def _write(owner: Object, actions: Sequence[Action], cluster: Cluster, wri
     return problem or tracking
 
 
-async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Writer) -> None:
+async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Writer, now: datetime) -> None:
     match action:
         case Create(desired):
             await _create(owner, desired, cluster, writer)
@@ -107,8 +109,10 @@ async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Wr
             await writer.delete(live)
             _log("deleted", live)
         case SetAlias(alias):
-            if await cluster.alias(alias.tracking_uri, alias.model, alias.alias) != alias.version:
+            pointed = await cluster.alias(alias.tracking_uri, alias.model, alias.alias)
+            if pointed != alias.version:
                 await writer.set_alias(alias)
+                await writer.event(owner, _as_event(_moved(alias, pointed)), now)
                 log.info("moved alias %s of %s to version %s", alias.alias, alias.model, alias.version)
 
 
@@ -164,6 +168,13 @@ def _count(kind: str, before: Object, after: Object) -> None:
     held = after.get("retraining", {}).get("heldBy")
     if held is not None and held != before.get("retraining", {}).get("heldBy"):
         DECISIONS.labels(kind, "Retraining", held).inc()
+
+
+def _moved(alias: Alias, pointed: str | None) -> Judgement:
+    """Whoever had pointed it elsewhere: a promotion before this one, or somebody who moved it by hand."""
+    before = "was not there" if pointed is None else f"pointed at version {pointed}"
+    message = f"Alias {alias.alias} of {alias.model} {before}, and points at version {alias.version} now."
+    return Judgement(f"{alias.alias}/{pointed}/{alias.version}", holds=True, reason=Reason.AliasMoved, message=message)
 
 
 def _as_event(told: Judgement) -> Object:

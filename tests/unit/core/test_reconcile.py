@@ -120,11 +120,25 @@ def test_children_come_first_then_aliases_then_deletions_then_the_status_then_ev
     assert memory.done == [
         "apply Service web",
         "alias champion 2",
+        "event telco AliasMoved",
         "create Job work",
         "delete Service old",
         "status ChurnModel telco",
         "event telco RunAccepted",
     ]
+
+
+@pytest.mark.parametrize(
+    ("pointed", "moved"),
+    [
+        pytest.param("2", [], id="where it is"),
+        pytest.param("7", ["alias champion 2", "event telco AliasMoved"], id="moved by somebody else"),
+    ],
+)
+def test_an_alias_that_points_elsewhere_is_put_back_and_told(pointed: str, moved: list[str]) -> None:
+    memory = Memory(OWNER, aliases={"champion": pointed})
+    look(memory, Keeper(lambda _: [ALIAS]))
+    assert [entry for entry in memory.done if "lias" in entry] == moved
 
 
 def test_a_second_look_does_nothing_and_the_kind_says_when_to_look_again() -> None:
