@@ -138,7 +138,8 @@ class ControlPlane:
             AssertionError: it failed; with what it said.
         """
         command = [self.programs["KUBECTL"], f"--kubeconfig={self.kubeconfig(user)}", *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, input=stdin)
+        # With a copy of the environment: another thread may change it, and what is executed would read it as it moves.
+        done = subprocess.run(command, check=False, capture_output=True, text=True, input=stdin, env=dict(os.environ))
         assert done.returncode == 0, done.stderr
         return done.stdout
 
