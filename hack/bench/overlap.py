@@ -16,6 +16,9 @@ from hack.bench.scale import api_server
 from support.overlap import LEASE_SECONDS, pair, verdict
 
 
+TOLD = 10
+
+
 def main() -> None:
     overlaps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     tracking = MlflowStub()
@@ -25,8 +28,10 @@ def main() -> None:
             two.leader()
             waiting = next(operator for operator in two.operators.values() if not operator.leads())
             print(f"one that stands by takes {waiting.memory:.0f} MB")
-            for _ in range(overlaps):
+            for number in range(1, overlaps + 1):
                 two.overlap()
+                if number % TOLD == 0:
+                    print(f"  {number} overlaps", flush=True)
         said = verdict(plane, "scale")
     tracking.stop()
     took = two.takeovers

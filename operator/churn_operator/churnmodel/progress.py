@@ -11,6 +11,8 @@ from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.versions import champion_of, guarding
 from churn_operator.core import clock
 
+BASELINES = 100
+"""As many pods as a version may have; those of a moment between two sets of them are counted from their start."""
 WORTH_TELLING = 1.2
 """A verdict on so many times the requests is written again."""
 
@@ -68,7 +70,7 @@ def _began(world: ChurnModelWorld, version: str, at: str) -> str:
 
 
 def _baseline(world: ChurnModelWorld, version: str) -> Baseline:
-    return Baseline(version=version, pods=world.counters.get(version) or ())
+    return Baseline(version=version, pods=(world.counters.get(version) or ())[:BASELINES])
 
 
 def _replaying(world: ChurnModelWorld, version: str, attempt: int, at: str) -> RolloutStatus:

@@ -154,6 +154,13 @@ def test_a_step_is_judged_by_what_was_counted_since_it_began() -> None:
     assert isinstance(decide_rollout(rolling(rollout, counters=now), NOW).move, GiveUp)
 
 
+def test_more_pods_than_a_version_may_have_do_not_stop_a_step() -> None:
+    many = tuple(Counters(pod=f"pod-{number}") for number in range(101))
+    progress = decide_rollout(canary(counters={"v1": many, "v2": many}), NOW).progress
+    assert progress is not None
+    assert [len(baseline.pods) for baseline in progress.baselines] == [100, 100]
+
+
 def test_a_promotion_remembers_what_the_champion_before_showed() -> None:
     progress = decide_rollout(canary(2, counters=GOOD), NOW).progress
     assert progress is not None
