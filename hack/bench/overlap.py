@@ -15,7 +15,6 @@ from hack.bench.mlflow_stub import MlflowStub
 from hack.bench.scale import api_server
 from support.overlap import LEASE_SECONDS, pair, verdict
 
-
 TOLD = 10
 
 
