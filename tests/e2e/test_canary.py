@@ -152,6 +152,8 @@ def test_a_gateway_that_does_not_admit_the_namespace_is_told_by_its_own_word(doo
         door.wait(words, lambda words=words: words in door.healthy()["message"], 60)
         assert (door.healthy()["status"], door.healthy()["reason"]) == ("False", "GatewayUnavailable")
     door.attach({"name": "public", "namespace": GATEWAYS})
+    with door.load() as load:
+        door.wait("a way in again", lambda: load.samples[-50:] and not any(s.problem for s in load.samples[-50:]), 60)
 
 
 def test_a_rollback_after_promotion_brings_the_old_champion_back_without_training(door: Door) -> None:
