@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -201,14 +202,12 @@ class Demo:
             self._say_condition(tell.wait(f"step {step}", partial(self._at_step, "v4", step)), "RolloutHealthy")
         self._champion("v4")
         tell.say("telco-v4 has the traffic.")
-        failed = [sample for sample in load.samples[begun:] if sample.problem]
-        tell.say(f"{len(load.samples) - begun} requests at the Gateway meanwhile, {len(failed)} failed.")
-        if failed:
-            raise NotReached(f"a request failed: {failed[0]}")
+        self._say_load(load, begun)
 
     def bad_canary(self, load: Load) -> None:
         tell = self.tell
         tell.chapter("8. What no held-out row can show")
+        begun = len(load.samples)
         self.stage.publish("leavers", "telco.csv")
         tell.say("Another accident: an export of the data that lost most of the customers who stayed.")
         run = self._follow(5, "Accepted")
@@ -221,9 +220,19 @@ class Demo:
         tell.measure("a challenger's first client to its end", shifted)
         self._say_condition(model, "RolloutHealthy")
         self._champion("v4")
-        tell.say(f"telco-v4 has all of the traffic again. {load.summary()}.")
+        tell.say("telco-v4 has all of the traffic again.")
+        self._say_load(load, begun)
         tell.show("get", "chm,trun")
         tell.show("get", "events", "--field-selector=involvedObject.kind=ChurnModel,reason=AnalysisFailed", *EVENTS)
+
+    def _say_load(self, load: Load, begun: int) -> None:
+        samples = load.samples[begun:]
+        failed = [sample for sample in samples if sample.problem]
+        answered = Counter(sample.version for sample in samples if sample.version)
+        shares = ", ".join(f"{count} by {version}" for version, count in sorted(answered.items()))
+        self.tell.say(f"{len(samples)} requests at the Gateway meanwhile, {len(failed)} failed; answered {shares}.")
+        if failed:
+            raise NotReached(f"a request failed: {failed[0]}")
 
     def _later(self) -> list[Object]:
         rows = world.later(self.rows, np.random.default_rng(world.SEED))
