@@ -38,7 +38,7 @@ def always(_number: int, _probe: bool) -> bool:  # noqa: FBT001 - as Fault calls
     return True
 
 
-def later(number: int, _probe: bool) -> bool:  # noqa: FBT001
+def later(number: int, _probe: bool) -> bool:  # noqa: FBT001 - as Fault calls it
     return number > WELL
 
 

@@ -23,6 +23,7 @@ from support.kinds import make_result
 from support.kubelet import end_job
 from support.manifests import DATA, EVIDENCE
 from support.mlflow_server import MlflowServer
+from support.operator_process import until
 from support.people import Person, Reply
 
 from churn_operator.api.results import encode_result
@@ -105,13 +106,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield plane
     finally:
         plane.stop()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def wait_for_policies(plane: ControlPlane) -> None:

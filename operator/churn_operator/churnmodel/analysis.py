@@ -234,7 +234,7 @@ def _scores(
     seen = f"{rows:,} probabilities lie {distance:.2f} from those of {held_out:,} held-out rows"
     if champion is not None and any(champion.scores) and rows:
         seen += f" ({ks_distance(champion.scores, challenger.scores):.2f} from the champion's)"
-    found = _in_words(result, challenger, terms, f"surely more than {lower:.2f}, where {bound:g} is allowed")
+    found = _in_words(result, challenger, terms, f"surely more than {lower:.3f}, where {bound:g} is allowed")
     return (
         TestResult(
             name=TestName.Scores,
