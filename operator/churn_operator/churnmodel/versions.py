@@ -13,6 +13,7 @@ from churn_operator.core import clock
 from churn_operator.core.objects import identity
 
 VERSIONS_KEPT = 10
+LIVE = frozenset({VersionState.Champion, VersionState.RollingOut})
 
 
 def champion_of(versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
@@ -145,16 +146,18 @@ def _moved(version: ServedVersion, state: VersionState, reason: str, now: dateti
 
 
 def has_server(world: ChurnModelWorld, version: ServedVersion, now: datetime) -> bool:
-    """The champion, the one on its way, who stands in, and for the guard time the one before: once gone, for good."""
-    if version == fallback_of(world):
+    """The champion, the one on its way, who stands in, and for the guard time the one before: once gone, for good.
+
+    Who lost its place keeps its server until the status says why: an operator that dies in between finds the same again.
+    """
+    was_live = any(v.version == version.version and v.state in LIVE for v in world.status.versions)
+    if was_live or version.state in LIVE or version == fallback_of(world):
         return True
-    if version.state is VersionState.Retired:
-        was_retired = version in world.status.versions
-        return now < guard_ends(world, version) and (not was_retired or _is_live(world, version))
-    return version.state in (VersionState.Champion, VersionState.RollingOut)
+    is_guarded = version.state is VersionState.Retired and now < guard_ends(world, version)
+    return is_guarded and _has_own(world, version)
 
 
-def _is_live(world: ChurnModelWorld, version: ServedVersion) -> bool:
+def _has_own(world: ChurnModelWorld, version: ServedVersion) -> bool:
     server = ("InferenceService", server_name(world.name, version.version))
     return any(identity(child) == server for child in world.children)
 

@@ -125,6 +125,23 @@ def test_a_breach_leaves_older_versions_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    "world",
+    [
+        pytest.param(canary(2, counters=BAD), id="a challenger that failed"),
+        pytest.param(canary(2, servers=SILENT), id="one that fell silent"),
+        pytest.param(guarded(counters={"v2": counters(1000, 100)}), id="a new champion that failed"),
+    ],
+)
+def test_what_failed_keeps_its_server_until_the_status_says_why(world: ChurnModelWorld) -> None:
+    """An operator that dies before it wrote the status finds the same again, not a version without a server."""
+    rollout = decide_rollout(world, NOW)
+    assert [version.version for version in rollout.served] == ["v2", "v1"]
+    told = world.status.model_copy(update={"versions": rollout.versions, "rollout": rollout.progress})
+    later = ChurnModelWorld(**(vars(world) | {"status": told}))
+    assert [version.version for version in decide_rollout(later, NOW).served] == ["v1"]
+
+
+@pytest.mark.parametrize(
     ("digest", "expected"),
     [
         pytest.param(make_version(2).model.digest, "Quarantined", id="the same model"),
