@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client as kubernetes
@@ -48,6 +50,12 @@ MESSAGE_LIMIT = 1024
 """Bytes of an Event's message."""
 
 log = logging.getLogger(__name__)
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's, which a kubeconfig's own goes before."""
+    asked = urlsplit(url)
+    return None if proxy_bypass(asked.hostname or "") else getproxies().get(asked.scheme)
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,9 @@ class ApiClient:
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
         else:
             await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
+        settings.proxy = settings.proxy or _proxy(settings.host)
+        # Else aiohttp reads the environment and looks for a .netrc before each request, in a thread.
+        settings.client_session_kwargs = {"trust_env": False}
         return cls(kubernetes.ApiClient(settings), os.environ.get("HOSTNAME", MANAGER))
 
     def _trace(self) -> aiohttp.TraceConfig:
