@@ -166,7 +166,7 @@ def changes_amid_cold(plane: ControlPlane, process: Operator, models: int) -> li
     until(lambda: process.looks("ChurnModel") > 0)
     api = CustomObjectsApi(new_client_from_config_dict(json.loads(plane.kubeconfig("admin").read_text())))  # type: ignore[no-untyped-call]  # it ships no types
     for number in range(CHANGES):
-        if number % 10 == 0 and taken_up(plane) >= 2 * models:
+        if process.metric("churn_operator_queue_depth") == 0:
             break
         where = (*GROUP_VERSION, "scale", "churnmodels", f"m{number}")
         api.patch_namespaced_custom_object(*where, {"spec": {"suspend": True}})

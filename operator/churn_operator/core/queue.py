@@ -2,7 +2,8 @@
 
 * A key that is added while it waits is worked once; one that is added while it is worked is worked again after.
 * What waits is fresh or backlog. Fresh keys go first, so that a change is not kept waiting by a thousand cold objects;
-  every few keys one of the backlog is taken, so that it does not starve.
+  every few keys one of the backlog is taken, so that it does not starve. Most workers take fresh keys alone: a change
+  shares the processor and the API server with a few cold objects, not with as many as there are workers.
 * A worked key says when it wants to be looked at again; only its latest wish counts.
 * A key that failed is worked again after a random part of a growing pause, until it succeeds; where a neighbour asked
   to be left alone for a while, that comes first.
@@ -30,6 +31,8 @@ DOUBLINGS = 10
 """As many as it takes from the first pause to the longest."""
 BACKLOG_TURN = 8
 """One key in so many is taken from the backlog, however much is fresh."""
+BACKLOG_WORKERS = 1 / 3
+"""Share of the workers, and at least one, that take from the backlog: more would not empty it sooner."""
 SPARE = 64
 """Overtaken wishes that are not worth clearing away."""
 FEW = 5
@@ -50,7 +53,9 @@ class Queue:
         self._work = work
         self._workers = workers
         self._jitter = jitter
-        self._ready = asyncio.Semaphore(0)
+        self._any = asyncio.Semaphore(0)
+        self._urgent = asyncio.Semaphore(0)
+        """Keys, and fresh keys, that wait; more where a worker of the other sort took one."""
         self._fresh: deque[Key] = deque()
         self._backlog: deque[Key] = deque()
         self._waiting: dict[Key, bool] = {}
@@ -81,36 +86,44 @@ class Queue:
         elif key not in self._waiting:
             if not self._waiting and not self._working:
                 self._progress = _time()
-            self._waiting[key] = backlog
-            (self._backlog if backlog else self._fresh).append(key)
-            self._ready.release()
+            self._enqueue(key, backlog=backlog)
+            self._any.release()
         elif self._waiting[key] and not backlog:
-            self._waiting[key] = False
-            self._fresh.append(key)
+            self._enqueue(key, backlog=False)
 
-    def _pick(self) -> Key:
-        """The next one. There is one: the semaphore counts what waits."""
-        self._picked += 1
-        while True:
-            turn = self._picked % BACKLOG_TURN == 0
-            line = self._backlog if self._backlog and (turn or not self._fresh) else self._fresh
+    def _enqueue(self, key: Key, *, backlog: bool) -> None:
+        self._waiting[key] = backlog
+        (self._backlog if backlog else self._fresh).append(key)
+        if not backlog:
+            self._urgent.release()
+
+    def _pick(self, *, urgent: bool) -> Key | None:
+        """The next one, if it was not taken meanwhile."""
+        self._picked += not urgent
+        while self._fresh or (self._backlog and not urgent):
+            turn = self._picked % BACKLOG_TURN == 0 or not self._fresh
+            line = self._backlog if self._backlog and turn and not urgent else self._fresh
             key = line.popleft()
             if self._waiting.get(key) == (line is self._backlog):
                 del self._waiting[key]
                 return key
+        return None
 
     async def run(self, begin: asyncio.Event) -> None:
         """Work until cancelled. What is added before `begin` waits."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._wake(), name="wakes")
             for number in range(self._workers):
-                tasks.create_task(self._worker(begin), name=f"worker {number}")
+                urgent = number >= max(1, self._workers * BACKLOG_WORKERS)
+                tasks.create_task(self._worker(begin, urgent=urgent), name=f"worker {number}")
 
-    async def _worker(self, begin: asyncio.Event) -> None:
+    async def _worker(self, begin: asyncio.Event, *, urgent: bool) -> None:
         await begin.wait()
         while True:
-            await self._ready.acquire()
-            key = self._pick()
+            await (self._urgent if urgent else self._any).acquire()
+            key = self._pick(urgent=urgent)
+            if key is None:
+                continue
             self._working.add(key)
             self._due.pop(key, None)
             with about(key):

@@ -109,6 +109,27 @@ def test_the_backlog_does_not_starve() -> None:
     assert seen.index(B) < 8
 
 
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        pytest.param(1, 1, id="the only worker does both"),
+        pytest.param(3, 1, id="a third of them"),
+        pytest.param(32, 11, id="whatever remains counts as one"),
+    ],
+)
+def test_a_few_workers_take_from_the_backlog_and_the_others_wait_for_changes(workers: int, expected: int) -> None:
+    starts: dict[Key, float] = {}
+
+    async def work(key: Key) -> None:
+        starts[key] = now()
+        await asyncio.sleep(10)
+
+    fresh = numbered("fresh", workers - expected)
+    run(work_until(100, work, cold(*numbered("cold", 40)), add(*fresh, at=1), workers=workers))
+    assert sum(start == 0 for start in starts.values()) == expected
+    assert [starts[key] for key in fresh] == [1] * len(fresh)
+
+
 def test_wishes_that_were_overtaken_do_not_pile_up() -> None:
     async def work(_: Key) -> timedelta:
         return timedelta(hours=24)
