@@ -1,6 +1,7 @@
 """The rival of `scale`: the same loop, called by Kopf's stock handlers of creation, resumption and change.
 
-What favours it: it reads from the same store, posts no events of its own, and never looks again where our loop would.
+A change of the status counts: a run's Job is made when the status says what it is given. What favours the rival: it
+reads from the same store, and never looks again where our loop would.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ async def main() -> None:
         for plural in OURS:
             for decorate in (kopf.on.create, kopf.on.resume, kopf.on.update):
                 decorate(GROUP, VERSION, plural, registry=handlers)(look)
+            kopf.on.field(GROUP, VERSION, plural, field="status", registry=handlers)(look)
         kopf_settings = kopf.OperatorSettings()
         kopf_settings.posting.enabled = False
         for group, _, plural in CHILDREN:

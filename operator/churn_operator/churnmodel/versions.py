@@ -148,7 +148,7 @@ def _moved(version: ServedVersion, state: VersionState, reason: str, now: dateti
 def has_server(world: ChurnModelWorld, version: ServedVersion, now: datetime) -> bool:
     """The champion, the one on its way, who stands in, and for the guard time the one before: once gone, for good.
 
-    Who lost its place keeps its server until the status says why: an operator that dies in between finds the same again.
+    Who lost its place keeps its server until the status says why: an operator that dies before finds the same again.
     """
     was_live = any(v.version == version.version and v.state in LIVE for v in world.status.versions)
     if was_live or version.state in LIVE or version == fallback_of(world):
