@@ -30,9 +30,11 @@ SPEC = {"data": {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"}}
 RIVAL = [sys.executable, "-m", "hack.bench.scale_rival"]
 CHANGES = 100
 CHANGE_PAUSE = 0.2
+GATEWAY_TIMEOUT = 504
 BATCH = 250
 PATIENCE = 900.0
 PAUSE = 0.2
+GATEWAY_TIMEOUT = 504
 
 
 def main() -> None:
@@ -109,7 +111,15 @@ def cold(plane: ControlPlane, process: Operator, models: int) -> float:
     began = time.monotonic()
     process.start(wait=False)
     until(lambda: written.taken_up() >= models, PATIENCE, PAUSE)
-    return time.monotonic() - began
+    seconds = time.monotonic() - began
+    until(lambda: all(told(plane, plural) == models for plural in ("churnmodels", "trainingruns")), PATIENCE, PAUSE)
+    return seconds
+
+
+def told(plane: ControlPlane, plural: str) -> int:
+    """Objects that have a status."""
+    items = json.loads(plane.kubectl("-n", "scale", "get", plural, "-o", "json"))["items"]
+    return sum("conditions" in item.get("status", {}) for item in items)
 
 
 def create(plane: ControlPlane, numbers: range) -> None:
@@ -132,18 +142,21 @@ class Written:
     names: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def taken_up(self) -> int:
-        """Models that have a status, and a run that has one and its Job."""
+        """Models that have a status, and a run that has its Job, which is made when the run's own status is there.
+
+        What the API server ended with 504 was in its hands: whether it did it is looked at in the end.
+        """
         with self.plane.audit_log.open() as log:
             log.seek(self.offset)
             while (line := log.readline()).endswith("\n"):
                 self.offset += len(line.encode())
                 self._see(json.loads(line))
-        made = self.names["trainingruns", "patch"] & self.names["jobs", "create"]
-        return sum(f"{name}-1" in made for name in self.names["churnmodels", "patch"])
+        return sum(f"{name}-1" in self.names["jobs", "create"] for name in self.names["churnmodels", "patch"])
 
     def _see(self, event: dict[str, Any]) -> None:
         ref, verb = event.get("objectRef", {}), event["verb"]
-        if event["responseStatus"]["code"] < 300 and (verb == "create" or ref.get("subresource") == "status"):
+        code = event["responseStatus"]["code"]
+        if (code < 300 or code == GATEWAY_TIMEOUT) and (verb == "create" or ref.get("subresource") == "status"):
             self.names[ref.get("resource", ""), verb].add(ref.get("name", "").removesuffix("-train"))
 
 
