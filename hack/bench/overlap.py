@@ -35,7 +35,9 @@ def main() -> None:
     tracking.stop()
     took = two.takeovers
     print(f"{overlaps} overlaps, {two.models} models: {said.effects} effects, {len(said.duplicates)} of them twice;")
-    print(f"  {len(said.late)} writes after the Lease had passed on; {said.refused} writes refused by the API server")
+    print(f"  {len(said.late)} writes sent after the Lease had passed on;", *said.late)
+    print(f"  {len(said.under_way)} were under way then, and answered after:", *sorted(said.under_way))
+    print(f"  {said.refused} writes refused by the API server")
     print(f"  from the stop to the next one's lead, with a Lease of {LEASE_SECONDS} s:", end=" ")
     print(f"p50 {statistics.median(took):.1f} s, longest {max(took):.1f} s")
 

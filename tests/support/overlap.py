@@ -109,7 +109,9 @@ class Verdict:
     duplicates: list[str]
     """Objects that were made or deleted more than once."""
     late: list[str]
-    """Writes that were carried out for a user when the Lease was another's."""
+    """Writes that reached the API server when the Lease was another's, and were carried out."""
+    under_way: list[str]
+    """Writes that reached it before that, and were answered after: core/lease.py says what they can do."""
     refused: int
     """Writes that the API server refused."""
 
@@ -117,20 +119,23 @@ class Verdict:
 def verdict(plane: ControlPlane, namespace: str) -> Verdict:
     effects: Counter[str] = Counter()
     late: list[str] = []
-    refused, holder = 0, ""
+    under_way: list[str] = []
+    refused, holder, passed = 0, "", ""
     for event in sorted(_writes(plane, namespace), key=lambda event: str(event["stageTimestamp"])):
         ref, user, verb = event["objectRef"], event["user"]["username"], event["verb"]
         if event["responseStatus"]["code"] >= 300:
             refused += 1
         elif ref["resource"] == "leases":
-            holder = user
+            holder, passed = user, passed if user == holder else event["stageTimestamp"]
         else:
             what = f"{verb} {ref['resource']} {ref['name']}"
             if user != holder:
-                late.append(f"{what} by {user}")
+                (late if event["requestReceivedTimestamp"] > passed else under_way).append(f"{what} by {user}")
             if verb in {"create", "delete"} and ref["resource"] != "events":
                 effects[what] += 1
-    return Verdict(sum(effects.values()), sorted(what for what, times in effects.items() if times > 1), late, refused)
+    return Verdict(
+        sum(effects.values()), sorted(what for what, times in effects.items() if times > 1), late, under_way, refused
+    )
 
 
 def _writes(plane: ControlPlane, namespace: str) -> Iterator[dict[str, Any]]:
