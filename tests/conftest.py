@@ -17,11 +17,16 @@ LEVELS = {"unit": ("unit", "golden"), "integration": ("integration",), "end to e
 COUNTED = Path(__file__).parents[1] / "reports/pyramid.json"
 
 
+ROLLOUTS = {"test_canary.py", "test_fallback.py", "test_shadow.py"}
+"""Modules of e2e that break nothing which others use."""
+
+
 class ByLevel(LoadScopeScheduling):  # type: ignore[misc] # it ships no types
-    """Where several processes test, each level stays in one, in its order."""
+    """Where several processes test, each level stays in one, in its order; rollouts come beside the rest of theirs."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return Path(nodeid).parts[1]
+        path = Path(nodeid.partition("::")[0])
+        return "rollouts" if path.name in ROLLOUTS and path.parts[1] == "e2e" else path.parts[1]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByLevel | None:

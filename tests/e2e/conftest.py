@@ -3,10 +3,12 @@
 The cluster is brought up by `make cluster images`; everything else is installed here, and left for a person to look at.
 """
 
+import fcntl
 import os
 import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,32 +44,43 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+@contextmanager
+def alone(factory: pytest.TempPathFactory) -> Iterator[None]:
+    """While what all tests use is installed, or missing on purpose, no other process of this run installs it."""
+    with (factory.getbasetemp().parent / "installing").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
-def cluster() -> None:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The environment of `hack/cluster/cluster`, and the neighbours and the operator on it; MLflow is on PostgreSQL."""
     for line in run("hack/cluster/cluster", "env").splitlines():
         name, _, value = line.partition("=")
         os.environ[name] = value
     os.environ["TRACKING_STORE"] = "postgres"  # as teams run MLflow; the demonstration has SQLite
     run("hack/cluster/cluster", "status")
-    run("hack/demo/install")
-    run("hack/install", "--values=hack/demo/values.yaml")
+    with alone(tmp_path_factory):
+        run("hack/demo/install")
+        run("hack/install", "--values=hack/demo/values.yaml")
 
 
 @pytest.fixture
-def without_jobs_image(cluster: None) -> Iterator[None]:  # noqa: ARG001 - what it changes
+def without_jobs_image(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # noqa: ARG001 - what it changes
     """The operator, told to use an image that nobody has."""
-    run("hack/install", "--values=hack/demo/values.yaml", "--set=images.jobs.tag=nobody-has-this")
-    yield
-    run("hack/install", "--values=hack/demo/values.yaml")
+    with alone(tmp_path_factory):
+        run("hack/install", "--values=hack/demo/values.yaml", "--set=images.jobs.tag=nobody-has-this")
+        yield
+        run("hack/install", "--values=hack/demo/values.yaml")
 
 
 @pytest.fixture
-def uninstalled(cluster: None) -> Iterator[None]:  # noqa: ARG001 - what it changes
+def uninstalled(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # noqa: ARG001 - what it changes
     """The cluster after `helm uninstall`."""
-    run("hack/uninstall")
-    yield
-    run("hack/install", "--values=hack/demo/values.yaml")
+    with alone(tmp_path_factory):
+        run("hack/uninstall")
+        yield
+        run("hack/install", "--values=hack/demo/values.yaml")
 
 
 @pytest.fixture(scope="session")
