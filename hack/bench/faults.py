@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from prometheus_client import generate_latest
 from starlette.responses import JSONResponse, Response
 
 from churn_operator.predictor import __main__ as predictor
 from churn_operator.predictor import routes
+from churn_operator.predictor.edge import Route
 from churn_operator.predictor.model import caller_of
 
 FIRST = 2
@@ -83,6 +85,22 @@ async def fills_memory(answer: Answer) -> Response:
     return await answer()
 
 
+async def falls_mute(answer: Answer) -> Response:
+    MUTE.set()
+    return await answer()
+
+
+def with_metrics_that_fall_mute() -> None:
+    """Until then /metrics is answered as the SDK does."""
+    well = routes.routes
+
+    async def metrics(_body: bytes, _headers: Mapping[str, str]) -> Response:
+        return Response(status_code=503) if MUTE.is_set() else Response(generate_latest())
+
+    routes.routes = lambda *given: well(*given) | {"/metrics": Route(routes.GET, handler=metrics)}
+
+
+MUTE = asyncio.Event()
 HELD: list[bytearray] = []
 wrong = saying(lambda one: one | {"probability": 1 - one["probability"]})
 nan = saying(lambda one: one | {"probability": float("nan")})
@@ -102,14 +120,16 @@ FAULTS: tuple[Fault, ...] = (
     Fault("answers NaN with traffic", later, nan),
     Fault("answers wrongly with traffic", later, wrong),
 )
+MUTED = Fault("tells nothing of itself with traffic", later, falls_mute, with_metrics_that_fall_mute)
+"""The last: no fault of what is served, and nothing that anybody could conclude from."""
 
 
 def main() -> int:
     version = next(a.removeprefix("--version=v") for a in sys.argv if a.startswith("--version=v"))
-    position = int(version) - FIRST
-    if 0 <= position < len(FAULTS):
-        FAULTS[position].at_start()
-        install(FAULTS[position])
+    faults, position = (*FAULTS, MUTED), int(version) - FIRST
+    if 0 <= position < len(faults):
+        faults[position].at_start()
+        install(faults[position])
     return predictor.main()
 
 

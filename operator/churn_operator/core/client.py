@@ -52,7 +52,7 @@ MESSAGE_LIMIT = 1024
 log = logging.getLogger(__name__)
 
 
-def _proxy(url: str) -> str | None:
+def proxy_for(url: str) -> str | None:
     """The environment's, which a kubeconfig's own goes before."""
     asked = urlsplit(url)
     return None if proxy_bypass(asked.hostname or "") else getproxies().get(asked.scheme)
@@ -141,7 +141,7 @@ class ApiClient:
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
         else:
             await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
-        settings.proxy = settings.proxy or _proxy(settings.host)
+        settings.proxy = settings.proxy or proxy_for(settings.host)
         # Else aiohttp reads the environment and looks for a .netrc before each request, in a thread.
         settings.client_session_kwargs = {"trust_env": False}
         return cls(kubernetes.ApiClient(settings), os.environ.get("HOSTNAME", MANAGER))
