@@ -112,13 +112,13 @@ def train(folder: Path, name: EstimatorName) -> tuple[object, pd.DataFrame]:
 
 def compare_calls(folder: Path, name: EstimatorName, calls: int) -> None:
     pipeline, clean = train(folder, name)
-    reader, scorer = load(loaded := read_bundle(folder))
+    backend = load(loaded := read_bundle(folder))
     body, row = {"instances": [loaded.golden.instance]}, clean.iloc[[0]]
-    rows = reader.read(body)
+    rows = backend.rows.read(body)
     timed: dict[str, tuple[Callable[[], object], list[float]]] = {
         "scikit-learn pipeline, one-row DataFrame": (lambda: pipeline.predict_proba(row), []),  # type: ignore[attr-defined] # scikit-learn ships no types
-        "model call": (lambda: scorer.score(rows), []),
-        "model call with validation": (lambda: scorer.score(reader.read(body)), []),
+        "model call": (lambda: backend.score(rows), []),
+        "model call with validation": (lambda: backend.score(backend.rows.read(body)), []),
     }
     with threadpool_limits(1):  # else scikit-learn waits for threads that a row has no work for
         for _ in range(calls // TURN):

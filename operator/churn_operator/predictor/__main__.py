@@ -1,4 +1,4 @@
-"""`python -m churn_operator.predictor`: serve one version of a model until SIGTERM."""
+"""`python -m churn_operator.predictor`: serve one version of a model, or a constant, until SIGTERM."""
 
 import argparse
 import gc
@@ -20,15 +20,15 @@ def main(arguments: list[str] | None = None) -> int:
     # Process 1 of a container ignores SIGTERM until it has a handler; the server brings its own when it starts.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        serve(read_bundle(options.model_dir), options)
+        serve(read_bundle(options.model_dir) if options.probability is None else None, options)
     except BundleBroken as error:
         print(f"{options.model_dir} cannot be served: {error}", file=sys.stderr)  # noqa: T201 - a program's last words
         return EXIT_BROKEN
     return 0
 
 
-def serve(bundle: Bundle, options: argparse.Namespace) -> None:
-    """Serve a model until SIGTERM.
+def serve(bundle: Bundle | None, options: argparse.Namespace) -> None:
+    """Serve a model, or where there is none its options' probability, until SIGTERM.
 
     Raises:
         BundleBroken: it does not answer as it did in training.
@@ -43,7 +43,7 @@ def serve(bundle: Bundle, options: argparse.Namespace) -> None:
     server.start([model])
 
 
-def build_server(bundle: Bundle, options: argparse.Namespace) -> tuple[Any, Any, Any]:
+def build_server(bundle: Bundle | None, options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The SDK's server, the loaded model and the SDK's application, which is one for the whole process.
 
     Raises:
@@ -60,7 +60,11 @@ def build_server(bundle: Bundle, options: argparse.Namespace) -> tuple[Any, Any,
 
     batch_seconds = options.batch_milliseconds / 1000
     model = Predictor(
-        options.model_name, options.version, bundle, batch_rows=options.batch_rows, batch_seconds=batch_seconds
+        options.model_name,
+        options.version,
+        _backend(bundle, options),
+        batch_rows=options.batch_rows,
+        batch_seconds=batch_seconds,
     )
     # The SDK would start gRPC by itself, but with calls that unload the model, and stop it without a grace.
     server = ModelServer(
@@ -83,9 +87,21 @@ def build_server(bundle: Bundle, options: argparse.Namespace) -> tuple[Any, Any,
     return server, model, app
 
 
+def _backend(bundle: Bundle | None, options: argparse.Namespace) -> Any:
+    """Where nothing is scored, nothing that scores is loaded."""
+    if bundle is None:
+        from churn_operator.predictor.constant import constant
+
+        return constant(options.probability)
+    from churn_operator.predictor.scorer import load
+
+    return load(bundle)
+
+
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m churn_operator.predictor", allow_abbrev=False)
     parser.add_argument("--model-dir", type=Path, default=Path("/mnt/models"), help="folder with manifest.json")
+    parser.add_argument("--probability", type=float, help="answer this to every row, and need no model")
     parser.add_argument("--model-name", required=True, help="answers at /v1/models/<name>:predict")
     parser.add_argument("--version", required=True, help="what each prediction says it is from, such as v1")
     parser.add_argument("--http-port", type=int, default=8080)

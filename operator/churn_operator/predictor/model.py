@@ -7,37 +7,29 @@ from kserve import Model
 from kserve.errors import InvalidInput
 
 from churn_operator.predictor import tensors
+from churn_operator.predictor.backend import Backend
 from churn_operator.predictor.batch import Batcher
-from churn_operator.predictor.bundle import Bundle
 from churn_operator.predictor.metrics import Meter
 from churn_operator.predictor.request import PROBE_HEADER, SHADOW_HEADER, Caller, Refused, Rows
-from churn_operator.predictor.scorer import load
-from churn_operator.predictor.tensors import Inference, Outcome, TensorReader
+from churn_operator.predictor.tensors import Inference, Outcome
 
 
 class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
     """`{"instances": [row, …]}` → `{"predictions": [{"probability": 0.71, "churn": true, "version": "v1"}, …]}`.
 
-    `churn` is whether the probability reaches the manifest's threshold.
+    `churn` is whether the probability reaches the backend's threshold.
     """
 
     def __init__(
-        self, name: str, version: str, bundle: Bundle, *, batch_rows: int = 0, batch_seconds: float = 0.0
+        self, name: str, version: str, backend: Backend, *, batch_rows: int = 0, batch_seconds: float = 0.0
     ) -> None:
-        """Load the model.
-
-        Raises:
-            BundleBroken: it does not answer as it did in training.
-        """
         super().__init__(name)
         self.version = version
-        self.contract = bundle.contract
-        self.meter = Meter(name, version, bundle.contract)
-        self._threshold = bundle.manifest.threshold
-        self._reader, self._scorer = load(bundle)
-        self._tensors = TensorReader(bundle.contract)
+        self.contract = backend.contract
+        self.meter = Meter(name, version, backend.contract)
+        self._backend = backend
         self._batcher = (
-            Batcher(self._scorer.score, max_rows=batch_rows, seconds=batch_seconds, count=self.meter.batched)
+            Batcher(backend.score, max_rows=batch_rows, seconds=batch_seconds, count=self.meter.batched)
             if batch_rows > 1
             else None
         )
@@ -51,7 +43,7 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
         """
         caller = caller_of(headers or {})
         try:
-            rows = self._reader.read(payload, complete=caller != "probe")
+            rows = self._backend.rows.read(payload, complete=caller != "probe")
         except Refused as error:
             raise InvalidInput(str(error)) from None
         return {"predictions": self._predictions(await self._score(rows, caller))}
@@ -62,7 +54,7 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
         Raises:
             Refused: the request is at fault.
         """
-        rows = self._reader.read_plain(payload, complete=caller != "probe")
+        rows = self._backend.rows.read_plain(payload, complete=caller != "probe")
         predictions = self._predictions(await self._score(rows, caller))
         return predictions if isinstance(payload, list) else predictions[0]
 
@@ -72,28 +64,32 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
         Raises:
             Refused: the request is at fault.
         """
-        rows = self._tensors.read(inference.tensors, complete=caller != "probe")
+        rows = self._backend.tensors.read(inference.tensors, complete=caller != "probe")
         scores = await self._score(rows, caller)
-        return Outcome(self.name, self.version, scores, [score >= self._threshold for score in scores])
+        return Outcome(self.name, self.version, scores, self._decided(scores))
 
     def metadata(self) -> dict[str, Any]:
         """What V2 tells of the model."""
         return {
             "name": self.name,
             "versions": [self.version],
-            "platform": "onnxruntime_onnx",
+            "platform": self._backend.platform,
             "inputs": tensors.inputs(self.contract),
             "outputs": tensors.outputs(),
         }
 
     async def _score(self, rows: Rows, caller: Caller) -> list[float]:
-        scores = self._scorer.score(rows) if self._batcher is None else await self._batcher.score(rows)
+        scores = self._backend.score(rows) if self._batcher is None else await self._batcher.score(rows)
         if caller == "client":
             self.meter.scored(rows, scores)
         return scores
 
     def _predictions(self, scores: list[float]) -> list[dict[str, Any]]:
-        return [{"probability": score, "churn": score >= self._threshold, "version": self.version} for score in scores]
+        decided = zip(scores, self._decided(scores), strict=True)
+        return [{"probability": score, "churn": churn, "version": self.version} for score, churn in decided]
+
+    def _decided(self, scores: list[float]) -> list[bool]:
+        return [score >= self._backend.threshold for score in scores]
 
 
 def caller_of(headers: Mapping[str, str]) -> Caller:

@@ -14,6 +14,9 @@ EXAMPLES = 10
 """Categories of a column that are shown."""
 JSON = "application/json"
 LIMITS = f"A request holds at most {MAX_INSTANCES} rows and {MAX_BODY} bytes."
+FALLBACK = "A fallback answers, and no model: every row gets the same probability, whatever its columns."
+ANY = (Feature(name="any", kind="Numerical"),)
+"""What an example shows where any column is taken."""
 ERRORS = {
     "400": "The request is at fault; the text names the field, the rule and what was found.",
     "408": "The body did not arrive in time.",
@@ -25,13 +28,14 @@ def document(name: str, version: str, contract: Contract) -> dict[str, Any]:
     """OpenAPI 3.1 of one version of a model."""
     row = {"$ref": "#/components/schemas/Row"}
     prediction = {"$ref": "#/components/schemas/Prediction"}
-    tensors = [_tensor(feature) for feature in contract.features]
+    tensors = [_tensor(feature) for feature in contract.features or ANY]
+    purpose = "Will this customer churn?" if contract.features else FALLBACK
     return {
         "openapi": "3.1.0",
         "info": {
             "title": name,
             "version": version,
-            "description": f"Will this customer churn? {LIMITS} A header x-request-id is answered back.",
+            "description": f"{purpose} {LIMITS} A header x-request-id is answered back.",
         },
         "paths": {
             "/predict": _post(
@@ -86,7 +90,7 @@ def _schemas(contract: Contract) -> dict[str, Any]:
     if contract.id_column:
         properties[contract.id_column] = {"description": "Names the customer; optional, never scored."}
     row = _object(**properties)
-    row |= {"required": [feature.name for feature in contract.features], "additionalProperties": False}
+    row |= {"required": [feature.name for feature in contract.features], "additionalProperties": not contract.features}
     tensor = _object(
         name={"type": "string"},
         datatype={"type": "string", "examples": ["FP64", "BYTES", "INT64", "BOOL"]},

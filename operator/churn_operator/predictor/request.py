@@ -77,9 +77,8 @@ class RowReader:
     def _rows(self, given: Sequence[object], where: Where, *, complete: bool) -> Rows:
         rows = Rows([], [])
         for position, each in enumerate(given):
-            if not isinstance(each, dict):
-                raise Refused(f"{where(position, None)}: must be an object of columns, got {shown(each)}")
-            row = each if complete else {**self._missing, **each}
+            named = check_row(each, where(position, None))
+            row = named if complete else {**self._missing, **named}
             try:
                 rows.numbers.append([as_number(row[name]) for name in self._numerical])
                 rows.categories.append([as_category(row[name]) for name in self._categorical])
@@ -102,6 +101,17 @@ class RowReader:
             except ValueError as error:
                 return Refused(f"{where(position, name)}: {told(rule, error, row[name])}")
         raise AssertionError(f"{where(position, None)} is at fault in no column")
+
+
+def check_row(given: object, where: str) -> dict[str, object]:
+    """The row.
+
+    Raises:
+        Refused: it is none.
+    """
+    if not isinstance(given, dict):
+        raise Refused(f"{where}: must be an object of columns, got {shown(given)}")
+    return given
 
 
 def converters(contract: Contract) -> dict[str, tuple[str, Convert]]:

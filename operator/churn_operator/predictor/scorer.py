@@ -4,8 +4,10 @@ import numpy as np
 import onnxruntime as ort
 
 from churn_operator.api.contract import CATEGORIES, GOLDEN_FILE, MODEL_FILE, NUMBERS, PROBABILITIES, Contract
+from churn_operator.predictor.backend import Backend
 from churn_operator.predictor.bundle import Bundle, BundleBroken
 from churn_operator.predictor.request import Refused, RowReader, Rows
+from churn_operator.predictor.tensors import TensorReader
 
 TOLERANCE = 1e-5
 """Largest difference from scikit-learn's probability that is rounding."""
@@ -47,7 +49,7 @@ class Scorer:
         return scores
 
 
-def load(bundle: Bundle) -> tuple[RowReader, Scorer]:
+def load(bundle: Bundle) -> Backend:
     """A model that has answered its golden request.
 
     Raises:
@@ -64,4 +66,11 @@ def load(bundle: Bundle) -> tuple[RowReader, Scorer]:
         raise BundleBroken(
             f"{GOLDEN_FILE}: the model answers {answer:.6f} where training answered {bundle.golden.probability:.6f}"
         )
-    return reader, scorer
+    return Backend(
+        platform="onnxruntime_onnx",
+        contract=bundle.contract,
+        rows=reader,
+        tensors=TensorReader(bundle.contract),
+        score=scorer.score,
+        threshold=bundle.manifest.threshold,
+    )

@@ -97,7 +97,7 @@ class TensorReader:
         given: dict[str, Tensor] = {}
         for tensor in tensors:
             where = f"inputs.{short(tensor.name)}"
-            if tensor.name not in self._columns and tensor.name != self._id:
+            if not self._is_known(tensor.name):
                 raise Refused(f"{where}: unknown column")
             if tensor.name in given:
                 raise Refused(f"{where}: given twice")
@@ -108,6 +108,9 @@ class TensorReader:
         if complete and absent is not None:
             raise Refused(f"inputs.{absent}: required")
         return given
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._columns or name == self._id
 
     @staticmethod
     def _values(tensor: Tensor, count: int) -> list[Any]:

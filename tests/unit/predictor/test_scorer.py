@@ -18,8 +18,8 @@ from churn_operator.predictor.scorer import TOLERANCE, load
 
 
 def test_every_row_gets_scikit_learns_probability(trained: Trained) -> None:
-    reader, scorer = load(read_bundle(trained.folder))
-    answers = scorer.score(reader.read({"instances": trained.rows[:1000]}))
+    backend = load(read_bundle(trained.folder))
+    answers = backend.score(backend.rows.read({"instances": trained.rows[:1000]}))
     expected = trained.pipeline.predict_proba(trained.clean[:1000])[:, 1]
     assert np.abs(np.array(answers) - expected).max() <= TOLERANCE
 
@@ -36,18 +36,18 @@ def test_every_row_gets_scikit_learns_probability(trained: Trained) -> None:
 def test_a_value_that_training_did_not_see_is_scored_as_scikit_learn_does(
     trained: Trained, changes: dict[str, object]
 ) -> None:
-    reader, scorer = load(read_bundle(trained.folder))
+    backend = load(read_bundle(trained.folder))
     row = trained.rows[0] | changes
     clean, _ = conform(pd.DataFrame([row], dtype=object), trained.contract)
     expected = trained.pipeline.predict_proba(clean[trained.clean.columns])[0, 1]
-    assert scorer.score(reader.read({"instances": [row]})) == pytest.approx([expected], abs=TOLERANCE)
+    assert backend.score(backend.rows.read({"instances": [row]})) == pytest.approx([expected], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("columns", [["tenure", "monthly_charges"], ["contract", "payment_method"]])
 def test_a_model_of_one_kind_of_column_scores(tmp_path: Path, telco: pd.DataFrame, columns: list[str]) -> None:
     trained = train(tmp_path, telco[[*columns, TARGET]])
-    reader, scorer = load(read_bundle(tmp_path))
-    (answer,) = scorer.score(reader.read({"instances": [trained.rows[0]]}))
+    backend = load(read_bundle(tmp_path))
+    (answer,) = backend.score(backend.rows.read({"instances": [trained.rows[0]]}))
     assert answer == pytest.approx(trained.pipeline.predict_proba(trained.clean[:1])[0, 1], abs=TOLERANCE)
 
 
@@ -137,8 +137,8 @@ def test_a_model_that_takes_other_inputs_than_the_contract_is_not_served(folder:
 
 def test_a_golden_request_that_leaves_columns_out_is_answered(folder: Path) -> None:
     bundle = read_bundle(folder)
-    reader, scorer = load(bundle)
+    backend = load(bundle)
     instance = dict(list(bundle.golden.instance.items())[:3])
-    (answer,) = scorer.score(reader.read({"instances": [instance]}, complete=False))
+    (answer,) = backend.score(backend.rows.read({"instances": [instance]}, complete=False))
     rewrite("golden.json", lambda v: v.update(instance=instance, probability=answer))(folder)
     load(read_bundle(folder))
