@@ -51,6 +51,18 @@ REFUSED_MODELS = {
         {"data": DATA | {"idColumn": "churn"}},
         "spec.data: .*idColumn and target must be different columns",
     ),
+    "with a fallback of no sort": (
+        {"data": DATA, "serving": {"fallback": {}}},
+        "spec.serving.fallback: .*exactly one of version and probability is required",
+    ),
+    "with a fallback of two sorts": (
+        {"data": DATA, "serving": {"fallback": {"version": "v1", "probability": 0.2}}},
+        "spec.serving.fallback: .*exactly one of version and probability is required",
+    ),
+    "with a probability that is none": (
+        {"data": DATA, "serving": {"fallback": {"probability": 1.5}}},
+        "spec.serving.fallback.probability: .*probability must lie between 0.0 and 1.0",
+    ),
     "whose target is personal": (
         {"data": DATA | {"pii": [{"column": "churn"}]}},
         "spec.data: .*target must not be listed in pii",

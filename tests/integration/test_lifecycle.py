@@ -257,7 +257,7 @@ async def test_a_server_deleted_by_hand_is_back_and_a_silent_one_is_told(life: L
     assert (ready["status"], ready["reason"], ready["message"]) == (
         "False",
         "ChampionNotAnswering",
-        "v1 does not answer a prediction: v1 was asked",
+        "v1 does not answer a prediction: v1 was asked: it has no pod",
     )
 
 
@@ -404,5 +404,27 @@ async def test_the_fallback_answers_until_the_champion_does_again(life: Life) ->
     ready = (await life.get("ChurnModel", "telco"))["status"]["conditions"][0]
     assert (ready["status"], ready["reason"]) == ("False", "FallbackServing")
     life.silent = set()
+    assert other_writes(await life.settle()) == [], "it waits for whether the champion goes on"
+    life.now += timedelta(seconds=10)
     await life.settle()
     assert await champion(life) == "telco-v2"
+
+
+async def test_a_constant_is_there_while_it_is_set_and_answers_for_a_silent_champion(life: Life) -> None:
+    await served(life)
+    life.kubectl(
+        "patch", "chm", "telco", "--type=merge", "-p", '{"spec": {"serving": {"fallback": {"probability": 0.2}}}}'
+    )
+    assert "patch inferenceservices telco-fallback" in await life.settle()
+    life.serve("telco-fallback")
+    life.now += timedelta(minutes=1)
+    await life.settle()
+    life.silent = {"v1"}
+    await life.settle()
+    assert await champion(life) == "telco-fallback"
+    assert "Degraded" in life.kubectl("get", "chm", "telco")
+    life.kubectl("patch", "chm", "telco", "--type=json", "-p", '[{"op": "remove", "path": "/spec/serving/fallback"}]')
+    news = other_writes(await life.settle())
+    assert news == ["patch services telco", "delete inferenceservices telco-fallback"]
+    assert await champion(life) == "telco-v1"
+    assert "fallback" not in (await life.get("ChurnModel", "telco"))["status"]

@@ -1,11 +1,11 @@
 """ChurnModel: the promise that the model in production is still the best one there is evidence for."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from churn_operator.api.analysis import ScoreCounts, SloSpec
+from churn_operator.api.analysis import ScoreCounts, SloSpec, between
 from churn_operator.api.approval import ApprovalSpec, Command, Handled
 from churn_operator.api.base import (
     SET_LIST,
@@ -44,10 +44,25 @@ class BatchingSpec(Model):
 
 
 class FallbackSpec(Model):
-    """Who answers while the champion cannot."""
+    """Who answers while the champion cannot: a version, or the same probability for everybody."""
 
-    version: Word
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("has(self.version) != has(self.probability)", "exactly one of version and probability is required")
+        )
+    )
+
+    version: Word | None = None
     """A version that was champion. It keeps its server for as long as it is named here."""
+    probability: Annotated[float, Field(ge=0, le=1), between("probability", 0.0, 1.0)] | None = None
+    """What every row is answered, as of version `fallback`, by a server of its own that needs neither model nor object
+    store; `churn` is then whether it is at least 0.5. The inference log holds none of it: it tells of no customer."""
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.version is None) == (self.probability is None):
+            raise ValueError("exactly one of version and probability is required")
+        return self
 
 
 class ServingSpec(Model):
@@ -64,7 +79,7 @@ class ServingSpec(Model):
     gateway: GatewaySpec | None = None
     """Where clients from outside ask, and where they can be split. Absent: they ask the Service of the model's name."""
     fallback: FallbackSpec | None = None
-    """Who answers while the champion cannot, until it answers again. Absent: nobody."""
+    """Who answers while the champion cannot, until it has answered again for ten seconds. Absent: nobody."""
 
 
 class RetrainingSpec(Model):
@@ -213,6 +228,17 @@ class Retraining(Model):
     """The same for people."""
 
 
+class FallbackStatus(Model):
+    """That somebody answers in the champion's place, or has just ceased to."""
+
+    version: Word
+    """Who does."""
+    since: Time
+    """Since when."""
+    recovered: Time | None = None
+    """Since when the champion answers again; it has the traffic back ten seconds later. Absent: it does not."""
+
+
 class ModelLinks(Model):
     """What to open for more."""
 
@@ -250,6 +276,8 @@ class ChurnModelStatus(Model):
     """Where the gateway, or without one the stable Service, sends requests, as it was read back."""
     rollout: RolloutStatus | None = None
     """The rollout that is under way, or the last one."""
+    fallback: FallbackStatus | None = None
+    """Who answers in the champion's place; absent while the champion does."""
     last_run: Annotated[int, Field(ge=0)] = 0
     """The highest number a run of this model ever had; none is used twice."""
     data: DataState | None = None

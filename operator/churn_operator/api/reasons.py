@@ -12,7 +12,7 @@ class Reason(StrEnum):
     ChampionNotAnswering = "ChampionNotAnswering"
     """The champion did not answer a prediction, or answered wrongly."""
     FallbackServing = "FallbackServing"
-    """The champion does not answer, and the version of spec.serving.fallback answers in its place."""
+    """The champion does not answer, and what spec.serving.fallback names answers in its place."""
     NoChampion = "NoChampion"
     """No version has been accepted yet."""
     RollingOut = "RollingOut"

@@ -25,6 +25,7 @@ from churn_operator.churnmodel.observe import (
     PORT,
     SERVING_API,
     ChurnModelWorld,
+    Constant,
     predictor_service,
     probe_name,
     replay_name,
@@ -46,8 +47,11 @@ AGENT_PORT = 9081
 GRPC_PORT = 8081
 """The predictor's own default."""
 MODEL_DIR = "/mnt/models"
+TMP = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - the pod's own
 PROBE_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 FETCH_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
+CONSTANT_RESOURCES = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "512Mi"})
+"""Without a model the predictor takes 180 MiB."""
 PROBE_DEADLINE = 300
 REPLAY_RESOURCES = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
 REPLAY_DEADLINE = 900
@@ -65,6 +69,7 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
     desired: list[Desired | Alias] = []
     if not world.kserve_missing:
         desired += [Desired(_server(world, version)) for version in decision.rollout.served]
+        desired += [] if world.constant is None else [Desired(_constant(world, world.constant))]
     champion = decision.rollout.champion
     if champion is not None:
         desired += [Desired(_service(world, decision.rollout.serves or champion)), _alias(world, champion)]
@@ -81,7 +86,7 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
     return tuple(desired)
 
 
-def _service(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
+def _service(world: ChurnModelWorld, version: ServedVersion | Constant) -> dict[str, Any]:
     """The address that never changes; its selector is the whole of a BlueGreen switch."""
     return {
         "apiVersion": "v1",
@@ -146,71 +151,98 @@ def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
     It carries its own container instead of naming a ServingRuntime, so that neither an upgrade nor the removal of the
     operator can change or stop what serves.
     """
-    name = server_name(world.name, version.version)
     models = {"name": "models", "mountPath": MODEL_DIR}
-    tmp = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - the pod's own
-    policy = world.settings.image_pull_policy
     secret = world.spec.storage.secret_ref.name if world.spec.storage.secret_ref else world.settings.storage_secret
+    fetch = _container(world, "storage-initializer", version.fetch_image) | {
+        "args": ["fetch", version.model.uri, MODEL_DIR],
+        "envFrom": credentials(secret),
+        "resources": FETCH_RESOURCES.to_dict(),
+        "volumeMounts": [models, TMP],
+    }
+    serve = _predictor(world, version.image) | {
+        "args": [
+            f"--model-dir={MODEL_DIR}",
+            *_named(world, version.version),
+            *([f"--drain-seconds={LOGGED_DRAIN_SECONDS}"] if version.log_url else []),
+            *_batching(world),
+        ],
+        "resources": world.spec.serving.resources.to_dict(),
+        "volumeMounts": [models | {"readOnly": True}, TMP],
+    }
+    pod = {
+        "minReplicas": world.spec.serving.replicas,
+        "terminationGracePeriodSeconds": LOGGED_GRACE_SECONDS if version.log_url else GRACE_SECONDS,
+        **_logger(version),
+        "initContainers": [fetch],
+        "containers": [serve],
+        "volumes": [{"name": "models", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+    }
+    return _inference_service(world, version.version, pod, _logged_as(world, version))
+
+
+def _constant(world: ChurnModelWorld, constant: Constant) -> dict[str, Any]:
+    """What stands in without a model: it fetches nothing, so that an object store that is away does not stop it."""
+    serve = _predictor(world, world.settings.predictor_image) | {
+        "args": [f"--probability={constant.probability}", *_named(world, constant.version)],
+        "resources": CONSTANT_RESOURCES.to_dict(),
+        "volumeMounts": [TMP],
+    }
+    pod = {
+        "minReplicas": 1,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "containers": [serve],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+    return _inference_service(world, constant.version, pod, {})
+
+
+def _inference_service(
+    world: ChurnModelWorld, version: str, pod: dict[str, Any], annotations: dict[str, str]
+) -> dict[str, Any]:
     return {
         "apiVersion": SERVING_API,
         "kind": "InferenceService",
-        "metadata": child_metadata(world.object, name, **{MODEL_LABEL: world.name})
-        | {"annotations": {"serving.kserve.io/autoscalerClass": "none"} | _logged_as(world, version)},
+        "metadata": child_metadata(world.object, server_name(world.name, version), **{MODEL_LABEL: world.name})
+        | {"annotations": {"serving.kserve.io/autoscalerClass": "none"} | annotations},
         "spec": {
             "predictor": {
-                "minReplicas": world.spec.serving.replicas,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "securityContext": RESTRICTED_POD,
-                "terminationGracePeriodSeconds": LOGGED_GRACE_SECONDS if version.log_url else GRACE_SECONDS,
-                **_logger(version),
-                "initContainers": [
-                    {
-                        "name": "storage-initializer",
-                        "image": version.fetch_image,
-                        "imagePullPolicy": policy,
-                        "args": ["fetch", version.model.uri, MODEL_DIR],
-                        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - the pod's own
-                        "envFrom": credentials(secret),
-                        "resources": FETCH_RESOURCES.to_dict(),
-                        "securityContext": RESTRICTED_CONTAINER,
-                        "volumeMounts": [models, tmp],
-                    }
-                ],
-                "containers": [
-                    {
-                        "name": "kserve-container",
-                        "image": version.image,
-                        "imagePullPolicy": policy,
-                        "args": [
-                            f"--model-dir={MODEL_DIR}",
-                            f"--model-name={world.name}",
-                            f"--version={version.version}",
-                            f"--http-port={PORT}",
-                            *([f"--drain-seconds={LOGGED_DRAIN_SECONDS}"] if version.log_url else []),
-                            *_batching(world),
-                        ],
-                        # KServe takes the first for HTTP, and knows gRPC by the name.
-                        "ports": [
-                            {"name": "http1", "containerPort": PORT, "protocol": "TCP"},
-                            {"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"},
-                        ],
-                        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - the pod's own
-                        "resources": world.spec.serving.resources.to_dict(),
-                        "readinessProbe": {
-                            "httpGet": {"path": f"/v1/models/{world.name}", "port": PORT},
-                            "periodSeconds": 2,
-                            "failureThreshold": 2,
-                        },
-                        "livenessProbe": {"httpGet": {"path": "/", "port": PORT}, "failureThreshold": 3},
-                        "securityContext": RESTRICTED_CONTAINER,
-                        "volumeMounts": [models | {"readOnly": True}, tmp],
-                    }
-                ],
-                "volumes": [{"name": "models", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
             }
+            | pod
         },
     }
+
+
+def _predictor(world: ChurnModelWorld, image: str) -> dict[str, Any]:
+    return _container(world, "kserve-container", image) | {
+        # KServe takes the first for HTTP, and knows gRPC by the name.
+        "ports": [
+            {"name": "http1", "containerPort": PORT, "protocol": "TCP"},
+            {"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"},
+        ],
+        "readinessProbe": {
+            "httpGet": {"path": f"/v1/models/{world.name}", "port": PORT},
+            "periodSeconds": 2,
+            "failureThreshold": 2,
+        },
+        "livenessProbe": {"httpGet": {"path": "/", "port": PORT}, "failureThreshold": 3},
+    }
+
+
+def _container(world: ChurnModelWorld, name: str, image: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": world.settings.image_pull_policy,
+        "env": [{"name": "HOME", "value": TMP["mountPath"]}],
+        "securityContext": RESTRICTED_CONTAINER,
+    }
+
+
+def _named(world: ChurnModelWorld, version: str) -> list[str]:
+    return [f"--model-name={world.name}", f"--version={version}", f"--http-port={PORT}"]
 
 
 def _logger(version: ServedVersion) -> dict[str, Any]:

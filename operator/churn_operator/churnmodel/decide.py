@@ -89,7 +89,8 @@ def _needs_probe(world: ChurnModelWorld, retraining: Retraining) -> bool:
 def _wake(world: ChurnModelWorld, rollout: Rollout, retraining: Retraining, now: datetime) -> timedelta:
     """The soonest of: the next look at the servers, the next probe, the end of a guard time or cooldown."""
     champion = rollout.champion and world.server(rollout.champion.version)
-    if not isinstance(rollout.move, Stay) or isinstance(retraining, Open) or (champion and not champion.answers):
+    is_silent = rollout.stand_in is not None or (champion and not champion.answers)
+    if not isinstance(rollout.move, Stay) or isinstance(retraining, Open) or is_silent:
         return SOON
     wakes = [IDLE]
     if any(v.state is not VersionState.Retired for v in rollout.served):

@@ -9,6 +9,7 @@ from churn_operator.api.base import API_VERSION, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
 from churn_operator.api.rollout import Counters, RolloutPhase
+from churn_operator.api.tasks import Golden
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.churnmodel.counts import Counts, parse_counts
 from churn_operator.churnmodel.pods import is_ready, trouble
@@ -59,8 +60,24 @@ class MonitorSeen:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """What stands in for the champion with one probability for everybody.
+
+    It is not logged: what a window of the log or a replay reads there would be taken for what a model answered.
+    """
+
+    probability: float
+    version: str = "fallback"
+    log_url: None = None
+
+    @property
+    def golden(self) -> Golden:
+        return Golden(instance={}, probability=self.probability)
+
+
+@dataclass(frozen=True)
 class ServerSeen:
-    """A version's InferenceService and what it answered."""
+    """An InferenceService and what it answered."""
 
     version: str
     ready: bool
@@ -70,6 +87,10 @@ class ServerSeen:
     @property
     def answers(self) -> bool:
         return self.ready and self.answer is not None and self.answer.ok
+
+    @property
+    def heard(self) -> str:
+        return self.message if self.answer is None else self.answer.message
 
 
 @dataclass(frozen=True)
@@ -122,6 +143,10 @@ class ChurnModelWorld:
     def champion(self) -> ServedVersion | None:
         return next((v for v in self.status.versions if v.state is VersionState.Champion), None)
 
+    @property
+    def constant(self) -> Constant | None:
+        return constant_of(self.spec)
+
     def counted(self, version: str) -> Counts | None:
         """What the version's pods have counted since the step began; None where one does not say."""
         counters, rollout = self.counters.get(version), self.status.rollout
@@ -140,6 +165,11 @@ def as_counts(counters: Counters | None) -> Counts:
     if counters is None:
         return Counts()
     return Counts(counters.requests, counters.errors, counters.slow, counters.scores)
+
+
+def constant_of(spec: ChurnModelSpec) -> Constant | None:
+    fallback = spec.serving.fallback
+    return None if fallback is None or fallback.probability is None else Constant(fallback.probability)
 
 
 def server_name(model: str, version: str) -> str:
@@ -221,19 +251,21 @@ def _run(obj: Object) -> RunSeen:
     )
 
 
-def _asked(spec: ChurnModelSpec, status: ChurnModelStatus) -> list[ServedVersion]:
-    """The versions whose answer matters: of those that retired the one to go back to, and the one that stands in."""
+def _asked(spec: ChurnModelSpec, status: ChurnModelStatus) -> list[ServedVersion | Constant]:
+    """Those whose answer matters: of the versions that retired the one to go back to, and who stands in."""
     states = {VersionState.Champion, VersionState.RollingOut}
     if is_guarding(status):
         states.add(VersionState.Retired)
     fallback = spec.serving.fallback.version if spec.serving.fallback else None
-    return [v for v in status.versions if v.state in states or v.version == fallback]
+    constant = constant_of(spec)
+    versions = (v for v in status.versions if v.state in states or v.version == fallback)
+    return [*versions, *(() if constant is None else (constant,))]
 
 
 async def _servers(
     cluster: Cluster,
     key: Key,
-    versions: Iterable[ServedVersion],
+    versions: Iterable[ServedVersion | Constant],
     live: tuple[Object, ...],
     service: Object | None,
 ) -> tuple[ServerSeen, ...]:
@@ -248,14 +280,25 @@ async def _servers(
         ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})
         serves = ready.get("status") == "True"
         answer = None
-        if serves or version.state is VersionState.Champion:
+        if serves or _is_champion(version):
             url = f"http://{_host(key, name, version, service)}/v1/models/{key.name}:predict"
             answer = await cluster.predict(url, version.golden.instance, version.golden.probability)
         heard = str(ready.get("message", "not ready yet"))
-        if answer is None:
-            heard = trouble(await _pods(cluster, key, version.version)) or heard
+        if answer is None or not answer.ok:
+            pods = await _pods(cluster, key, version.version)
+            why = trouble(pods)
+            heard = why or heard
+            answer = answer and _explained(answer, why if pods else "it has no pod")
         seen.append(ServerSeen(version.version, serves, heard, answer))
     return tuple(seen)
+
+
+def _explained(answer: Answer, why: str | None) -> Answer:
+    return answer if why is None else Answer(answer.ok, f"{answer.message}: {why}")
+
+
+def _is_champion(version: ServedVersion | Constant) -> bool:
+    return isinstance(version, ServedVersion) and version.state is VersionState.Champion
 
 
 async def _pods(cluster: Cluster, key: Key, version: str) -> tuple[Object, ...]:
@@ -263,9 +306,12 @@ async def _pods(cluster: Cluster, key: Key, version: str) -> tuple[Object, ...]:
     return await cluster.list("v1", "Pod", key.namespace, labels=labels)
 
 
-def _host(key: Key, name: str, version: ServedVersion, service: Object | None) -> str:
-    """The champion is asked where its clients ask, by address: a name that was just made may not be known yet."""
-    if service is not None and _target(key.name, service) == version.version:
+def _host(key: Key, name: str, version: ServedVersion | Constant, service: Object | None) -> str:
+    """The champion is asked where its clients ask, by address: a name that was just made may not be known yet.
+
+    Who stands in is asked by its own: clients may be led to it in this very moment.
+    """
+    if service is not None and _is_champion(version) and _target(key.name, service) == version.version:
         return str(service["spec"]["clusterIP"])
     return f"{name}-predictor.{key.namespace}.svc"
 

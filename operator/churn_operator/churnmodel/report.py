@@ -6,6 +6,7 @@ from churn_operator.api.analysis import TestOutcome
 from churn_operator.api.churnmodel import (
     ChurnModelStatus,
     DataState,
+    FallbackStatus,
     ModelLinks,
     ModelSummary,
     ServedVersion,
@@ -17,10 +18,11 @@ from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import RolloutPhase, RolloutStatus
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.decide import Content, Decision, Held, Open
+from churn_operator.churnmodel.fallback import SETTLING, fallback_of
 from churn_operator.churnmodel.moves import Decline, GiveUp, Promote, Replay, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, ServerSeen
 from churn_operator.churnmodel.policies import probed
-from churn_operator.churnmodel.rollout import SETTLING, route_problem
+from churn_operator.churnmodel.rollout import route_problem
 from churn_operator.churnmodel.versions import rolling_of
 from churn_operator.core import clock
 from churn_operator.core.conditions import Judgement, conditions
@@ -46,6 +48,7 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
         traffic=traffic,
         rollout=decision.rollout.progress,
         handled=decision.rollout.handled or world.status.handled,
+        fallback=decision.rollout.fallback,
         last_run=_last_run(world, decision, problem),
         data=_data(world, now),
         retraining=_retraining(decision),
@@ -100,10 +103,10 @@ def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None
     server = world.server(champion.version)
     if problem is not None and problem.reason == Reason.TrackingUnavailable:
         problem = None  # serving needs no MLflow
-    if decision.rollout.stand_in is not None:
-        instead = f"{decision.rollout.stand_in.version} answers in its place"
-        return _not_ready(Reason.FallbackServing, f"{champion.version} does not answer: {_heard(server)}; {instead}.")
-    if world.target != champion.version or _settling(world, champion, server, now):
+    stood_in = decision.rollout.fallback
+    if stood_in is not None and decision.rollout.stand_in is not None:
+        return _not_ready(Reason.FallbackServing, _replaced(champion, server, stood_in))
+    if world.target != champion.version or _settling(world, decision, server, now):
         if problem is not None:
             return _not_ready(problem.reason, problem.message)
         return _switching(world, champion, now)
@@ -114,22 +117,40 @@ def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None
         "Ready",
         holds=True,
         reason=Reason.ChampionServing,
-        message=f"{champion.version} answers as expected at {_endpoint(world)}.",
+        message=f"{champion.version} answers as expected at {_endpoint(world)}.{_unprotected(world)}",
     )
 
 
 def _heard(server: ServerSeen | None) -> str:
-    if server is None:
-        return "it has no InferenceService"
-    return server.message if server.answer is None else server.answer.message
+    return "it has no InferenceService" if server is None else server.heard
 
 
-def _settling(world: ChurnModelWorld, champion: ServedVersion, server: ServerSeen | None, now: datetime) -> bool:
-    """Just promoted, and the Service does not yet lead to it everywhere: no reason to call it silent."""
+def _replaced(champion: ServedVersion, server: ServerSeen | None, stood_in: FallbackStatus) -> str:
+    if stood_in.recovered is None:
+        return f"{champion.version} does not answer: {_heard(server)}; {stood_in.version} answers in its place."
+    return (
+        f"{champion.version} answers again since {stood_in.recovered}; until it has for {SETTLING.seconds} s "
+        f"{stood_in.version} answers in its place."
+    )
+
+
+def _unprotected(world: ChurnModelWorld) -> str:
+    """A fallback that would not answer is told before it is needed."""
+    fallback = fallback_of(world)
+    server = None if fallback is None else world.server(fallback.version)
+    if fallback is None or (server is not None and server.answers):
+        return ""
+    return f" Its fallback {fallback.version} does not: {_heard(server)}."
+
+
+def _settling(world: ChurnModelWorld, decision: Decision, server: ServerSeen | None, now: datetime) -> bool:
+    """It just got its clients, and the Service does not yet lead to it everywhere: no reason to call it silent."""
+    champion = decision.rollout.champion
     answers = server is not None and server.answer is not None and server.answer.ok
     last = world.status.condition("Ready")
     is_known_silent = last is not None and last.reason == Reason.ChampionNotAnswering
-    return not answers and not is_known_silent and _is_young(champion, now)
+    is_new = decision.rollout.fallback is not None or (champion is not None and _is_young(champion, now))
+    return not answers and not is_known_silent and is_new
 
 
 def _switching(world: ChurnModelWorld, champion: ServedVersion, now: datetime) -> Judgement:
@@ -317,6 +338,8 @@ def _within_drift_limits(world: ChurnModelWorld, decision: Decision) -> Judgemen
 
 def _phase(world: ChurnModelWorld, decision: Decision, ready: Judgement) -> str:
     """One word for the list; the conditions say more."""
+    if decision.rollout.stand_in is not None:
+        return "Degraded"
     if world.spec.suspend:
         return "Suspended"
     if _rolling(decision) is not None:

@@ -7,24 +7,24 @@ Starting ─ answers ─▶ Shifting, step by step ─ the last one passed ─�
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from churn_operator.api.analysis import TestOutcome, Verdict
 from churn_operator.api.approval import Handled
 from churn_operator.api.base import parse_duration
-from churn_operator.api.churnmodel import ServedVersion
+from churn_operator.api.churnmodel import FallbackStatus, ServedVersion
 from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import RolloutPhase, RolloutStatus
 from churn_operator.churnmodel.analysis import Terms, breach, judge
+from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld, as_counts
+from churn_operator.churnmodel.observe import ChurnModelWorld, Constant, as_counts
 from churn_operator.churnmodel.orders import handled, obey, pending
 from churn_operator.churnmodel.progress import progress_after
 from churn_operator.churnmodel.shadow import shadowed
 from churn_operator.churnmodel.versions import (
     accepted,
     champion_of,
-    fallback_of,
     has_server,
     rolling_of,
     version_of,
@@ -34,9 +34,6 @@ from churn_operator.churnmodel.versions import (
 from churn_operator.core import clock
 from churn_operator.core.job import Running
 from churn_operator.core.objects import Violation
-
-SETTLING = timedelta(seconds=10)
-"""A Service or a route that was changed leads to its new pods everywhere within this."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,9 @@ class Rollout:
     progress: RolloutStatus | None
     handled: Handled | None = None
     """What came of an order, where one was carried out or declined."""
-    stand_in: ServedVersion | None = None
+    fallback: FallbackStatus | None = None
+    """What is to be said of who answers in the champion's place, or has just ceased to."""
+    stand_in: ServedVersion | Constant | None = None
     """Who answers while the champion cannot."""
 
     @property
@@ -57,7 +56,7 @@ class Rollout:
         return champion_of(self.versions)
 
     @property
-    def serves(self) -> ServedVersion | None:
+    def serves(self) -> ServedVersion | Constant | None:
         """Who answers at the stable Service."""
         return self.stand_in or self.champion
 
@@ -77,24 +76,18 @@ def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
     move = _move(world, seen, now)
     versions = versions_after(world, move, now)
     served = tuple(v for v in versions if has_server(world, v, now))
+    # A promotion or a rollback goes before.
+    stays = champion_of(versions) == champion_of(world.status.versions)
+    fallback = stands_in(world, champion_of(versions), now) if stays else None
     return Rollout(
         move=move,
         versions=versions,
         served=served,
         progress=progress_after(world, move, seen, now),
         handled=handled(pending(world), move),
-        stand_in=_stand_in(world, versions),
+        fallback=fallback,
+        stand_in=None if fallback is None or is_over(fallback, now) else fallback_of(world),
     )
-
-
-def _stand_in(world: ChurnModelWorld, versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
-    """The fallback, while the champion does not answer and it does. A promotion or a rollback goes before."""
-    champion, fallback = champion_of(world.status.versions), fallback_of(world)
-    if champion is None or fallback is None or champion_of(versions) != champion:
-        return None
-    theirs, own = world.server(champion.version), world.server(fallback.version)
-    is_silent = theirs is None or theirs.answer is None or not theirs.answer.ok
-    return fallback if is_silent and own is not None and own.answers else None
 
 
 def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
@@ -230,9 +223,7 @@ def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datet
 
 def _heard(world: ChurnModelWorld, version: ServedVersion) -> str:
     server = world.server(version.version)
-    if server is None:
-        return "its InferenceService was not made"
-    return server.message if server.answer is None else server.answer.message
+    return "its InferenceService was not made" if server is None else server.heard
 
 
 def route_problem(world: ChurnModelWorld) -> str | None:

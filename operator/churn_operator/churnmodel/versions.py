@@ -6,8 +6,9 @@ from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.reasons import Reason
 from churn_operator.api.trainingrun import RunPhase
+from churn_operator.churnmodel.fallback import fallback_of
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, server_name
+from churn_operator.churnmodel.observe import ChurnModelWorld, Constant, RunSeen, server_name
 from churn_operator.churnmodel.policies import number
 from churn_operator.core import clock
 from churn_operator.core.objects import identity
@@ -22,13 +23,6 @@ def champion_of(versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
 
 def rolling_of(versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
     return next((v for v in versions if v.state is VersionState.RollingOut), None)
-
-
-def fallback_of(world: ChurnModelWorld) -> ServedVersion | None:
-    """The version that is to stand in for the champion: one that was champion and did not fail."""
-    fallback = world.spec.serving.fallback
-    named = (v for v in world.status.versions if fallback is not None and v.version == fallback.version)
-    return next((v for v in named if v.state is VersionState.Retired), None)
 
 
 def guarding(world: ChurnModelWorld, now: datetime) -> ServedVersion | None:
@@ -99,7 +93,7 @@ def versions_after(world: ChurnModelWorld, move: Move, now: datetime) -> tuple[S
     before = world.status.versions
     match move:
         case Start(version):
-            return _bounded((version, *before))
+            return _bounded((version, *before), fallback_of(world))
         case Promote(chosen, why):
             return tuple(_promoted(version, chosen, why, now) for version in before)
         case GiveUp(chosen, violation):
@@ -118,11 +112,14 @@ def versions_after(world: ChurnModelWorld, move: Move, now: datetime) -> tuple[S
             return before
 
 
-def _bounded(versions: tuple[ServedVersion, ...]) -> tuple[ServedVersion, ...]:
-    """The newest ones, and the champion however old."""
-    kept = versions[: VERSIONS_KEPT - 1]
-    rest = versions[VERSIONS_KEPT - 1 :]
-    return kept + (tuple(v for v in rest if v.state is VersionState.Champion) or rest)[:1]
+def _bounded(
+    versions: tuple[ServedVersion, ...], fallback: ServedVersion | Constant | None
+) -> tuple[ServedVersion, ...]:
+    """The newest ones, and however old the champion and who stands in for it."""
+    spare = [v for v in versions if v.state is not VersionState.Champion and v != fallback]
+    too_many = max(len(versions) - VERSIONS_KEPT, 0)
+    dropped = spare[len(spare) - too_many :]
+    return tuple(v for v in versions if v not in dropped)
 
 
 def _promoted(version: ServedVersion, chosen: ServedVersion, why: str, now: datetime) -> ServedVersion:
