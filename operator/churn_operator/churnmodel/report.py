@@ -140,7 +140,7 @@ def _unprotected(world: ChurnModelWorld) -> str:
     server = None if fallback is None else world.server(fallback.version)
     if fallback is None or (server is not None and server.answers):
         return ""
-    return f" Its fallback {fallback.version} does not: {_heard(server)}."
+    return f" Its stand-in {fallback.version} does not: {_heard(server)}."
 
 
 def _settling(world: ChurnModelWorld, decision: Decision, server: ServerSeen | None, now: datetime) -> bool:

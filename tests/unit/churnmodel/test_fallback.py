@@ -219,8 +219,8 @@ def test_it_is_degraded_whatever_else_goes_on(fields: Any) -> None:
     ("servers", "expected"),
     [
         pytest.param((WELL,), "", id="one that does"),
-        pytest.param((make_server(1, ready=False, ok=None),), " Its fallback v1 does not: pod is starting.", id="not"),
-        pytest.param((), " Its fallback v1 does not: it has no InferenceService.", id="one that has no server"),
+        pytest.param((make_server(1, ready=False, ok=None),), " Its stand-in v1 does not: pod is starting.", id="not"),
+        pytest.param((), " Its stand-in v1 does not: it has no InferenceService.", id="one that has no server"),
     ],
 )
 def test_a_fallback_that_would_not_answer_is_told_before_it_is_needed(servers: Any, expected: str) -> None:
