@@ -25,7 +25,8 @@ def stands_in(world: ChurnModelWorld, champion: ServedVersion | None, now: datet
     """Who answers in the champion's place, or has just ceased to; None where the champion does.
 
     One that starts again and again does not have its clients led to and fro: it has them back once it answered for
-    SETTLING. For as long after that its silence is not believed: it may be another's answer that was heard.
+    SETTLING. For as long after that its silence is not believed: it may be another's answer that was heard. Nor is that
+    of one that was just promoted or called back: either goes before.
     """
     fallback = fallback_of(world)
     if champion is None or fallback is None or not _answers(world, fallback):
@@ -51,7 +52,7 @@ def _last(
 ) -> FallbackStatus | None:
     """What the status says, unless it speaks of another fallback, of another champion, or of what is long over."""
     last = world.status.fallback
-    if last is None or last.version != fallback.version or clock.parse(last.since) < clock.parse(champion.since):
+    if last is None or last.version != fallback.version or clock.parse(last.since) <= clock.parse(champion.since):
         return None
     settled = last.recovered is not None and not _is_recent(last.recovered, now, SETTLING * 2)
     return None if settled else last

@@ -76,9 +76,7 @@ def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
     move = _move(world, seen, now)
     versions = versions_after(world, move, now)
     served = tuple(v for v in versions if has_server(world, v, now))
-    # A promotion or a rollback goes before.
-    stays = champion_of(versions) == champion_of(world.status.versions)
-    fallback = stands_in(world, champion_of(versions), now) if stays else None
+    fallback = stands_in(world, champion_of(versions), now)
     return Rollout(
         move=move,
         versions=versions,

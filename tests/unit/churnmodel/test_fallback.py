@@ -126,6 +126,7 @@ BACK, SHORTLY, LATELY, LONG = ago(seconds=10), ago(seconds=9), ago(seconds=19), 
         pytest.param(SILENT, stood(LONG), stood(since=ago()), id="back for long: it begins again"),
         pytest.param(make_server(2), stood(LONG), None, id="back for long: nothing is said any more"),
         pytest.param(make_server(2), stood(version="fallback"), None, id="another stood in"),
+        pytest.param(make_server(2), stood(since=ago(hours=3)), None, id="it stood in until this one was promoted"),
         pytest.param(SILENT, stood(since=ago(hours=4)), stood(since=ago()), id="it stood in for another champion"),
     ],
 )
@@ -146,6 +147,21 @@ def test_the_champion_has_its_clients_back_when_it_answered_for_some_seconds(
 def test_the_silence_of_a_champion_that_just_got_the_traffic_is_not_believed(since: str, begins: bool) -> None:  # noqa: FBT001
     world = named(SILENT, WELL, champion={"since": since})
     assert (stands_in(world, world.champion, NOW) is not None) == begins
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param(None, id="at once"),
+        pytest.param(stood(since=ago(), version="fallback"), id="and from who stands in"),
+    ],
+)
+def test_a_rollback_goes_before(last: FallbackStatus | None) -> None:
+    rollout = {"version": "v2", "phase": "Guarding", "began": ago(hours=1), "since": ago(minutes=1)}
+    versions = [make_version(2), make_version(1, VersionState.Retired, since=ago(minutes=1))]
+    status = {"versions": versions, "rollout": rollout} | ({"fallback": last} if last else {})
+    decided = decide_rollout(named(SILENT, WELL, constant(), fallback=CONSTANT, status=status), NOW)
+    assert (decided.champion and decided.champion.version, decided.fallback, decided.stand_in) == ("v1", None, None)
 
 
 def test_a_fallback_is_looked_at_again_soon() -> None:
