@@ -8,6 +8,7 @@ BIN=$TOOLS/bin
 
 need_tools() {
   need_commands_for_tools
+  need_unpacked prometheus # the tests scrape with it
   [[ -f $TOOLS/complete ]] || alone tools build_tools
 }
 

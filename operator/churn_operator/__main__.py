@@ -42,6 +42,7 @@ from churn_operator.core.objects import MANAGER, Key, uid_of
 from churn_operator.core.prober import Prober
 from churn_operator.core.queue import Queue
 from churn_operator.core.reconcile import reconcile
+from churn_operator.core.scraper import Scraper
 from churn_operator.core.store import Store
 from churn_operator.core.tally import RETRAINING, RUN, Tally
 from churn_operator.core.tracking import Tracking
@@ -232,7 +233,8 @@ async def neighbours(settings: Settings) -> AsyncIterator[tuple[ApiClient, Neigh
     api.timeout = settings.api_timeout_seconds
     try:
         async with aiohttp.ClientSession() as session:
-            yield api, Neighbours(api, Tracking(session, settings.tracking_timeout_seconds), Prober(session))
+            tracking = Tracking(session, settings.tracking_timeout_seconds)
+            yield api, Neighbours(api, tracking, Prober(session), Scraper(session))
     finally:
         await api.close()
 

@@ -25,6 +25,12 @@ class Settings(BaseModel):
     """Secret in each model's namespace with the object store's credentials."""
     collector_url: str = ""
     """Where predictors send what they were asked and what they answered; empty: nothing is logged."""
+    prometheus_urls: str = Field(default="", pattern=r"^(https?://[^/,\s][^,\s]*(,|$))*$")
+    """Every Prometheus that a model may name, with commas between; the first where it names none."""
+    prometheus_namespace_label: str = Field(default="namespace", pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+    """The label by which these tell a series' namespace…"""
+    prometheus_pod_label: str = Field(default="pod", pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+    """…and the one by which they tell its pod."""
     image_pull_policy: str = "IfNotPresent"
     workers: int = Field(default=32, ge=1, le=64)
     """Objects reconciled at the same time."""
@@ -53,6 +59,11 @@ class Settings(BaseModel):
     def namespaces(self) -> tuple[str, ...]:
         """Those that are looked after; none means all."""
         return tuple(name for name in self.watch_namespaces.split(",") if name)
+
+    @property
+    def prometheuses(self) -> tuple[str, ...]:
+        """Those that a model may name."""
+        return tuple(url for url in self.prometheus_urls.split(",") if url)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

@@ -120,6 +120,9 @@ def test_every_setting_of_the_operator_is_said_by_the_chart() -> None:
     assert (settings.api_timeout_seconds, settings.tracking_timeout_seconds) == (20, 10)
     assert (settings.lease, settings.lease_seconds) == ("churn-system/churn-operator", 30)
     assert settings.namespaces == ("marketing", "sales")
+    assert settings.prometheuses == ("http://prometheus.monitoring.svc:9090", "https://thanos.example.com/west")
+    labels = (settings.prometheus_namespace_label, settings.prometheus_pod_label)
+    assert labels == ("kubernetes_namespace", "kubernetes_pod_name")
 
 
 def containers() -> dict[str, dict[str, Any]]:
@@ -184,6 +187,12 @@ WRONG_VALUES = {
     "with no worker": ("workers=0", "at '/workers'"),
     "with a log in prose": ("logs.format=prose", "at '/logs/format'"),
     "with a retention of no day": ("collector.retentionDays=0", "at '/collector/retentionDays'"),
+    "with a Prometheus at no address": ("analysis.prometheus.urls={prometheus}", "at '/analysis/prometheus/urls/0'"),
+    "with a password for a Prometheus": (
+        "analysis.prometheus.urls={http://me:secret@prometheus}",
+        "at '/analysis/prometheus/urls/0'",
+    ),
+    "with a label of no name": ("analysis.prometheus.podLabel=a-b", "at '/analysis/prometheus/podLabel'"),
     "with a policy that is neither on nor off": ("approval.policy.enabled=maybe", "at '/approval/policy/enabled'"),
     "with a limit that is none": ("resources.limits.memory=much", "at '/resources/limits/memory'"),
 }

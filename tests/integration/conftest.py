@@ -20,6 +20,7 @@ from churn_operator.core.kind import Kind
 from churn_operator.core.objects import Key, Object
 from churn_operator.core.prober import Prober
 from churn_operator.core.reconcile import reconcile
+from churn_operator.core.scraper import Scraper
 from churn_operator.core.tracking import Tracking
 
 _numbers = itertools.count(1)
@@ -86,7 +87,7 @@ async def api(kubeconfig: Path) -> AsyncIterator[ApiClient]:
 async def neighbours(api: ApiClient) -> AsyncIterator[Neighbours]:
     """The API server and whatever else answers."""
     async with aiohttp.ClientSession() as session:
-        yield Neighbours(api, Tracking(session), Prober(session))
+        yield Neighbours(api, Tracking(session), Prober(session), Scraper(session))
 
 
 @pytest.fixture

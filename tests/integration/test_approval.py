@@ -33,6 +33,7 @@ from churn_operator.core.cluster import Neighbours
 from churn_operator.core.objects import Key, name_of
 from churn_operator.core.prober import Prober
 from churn_operator.core.reconcile import reconcile
+from churn_operator.core.scraper import Scraper
 from churn_operator.core.tracking import Tracking
 from churn_operator.settings import Settings
 from churn_operator.trainingrun import TrainingRunKind
@@ -912,7 +913,7 @@ async def operator(guarded: ControlPlane, mlflow: MlflowServer) -> AsyncIterator
         for user in ("chart", "admin"):
             clients[user] = await ApiClient.connect(str(guarded.kubeconfig(user)))
             stack.push_async_callback(clients[user].close)
-        neighbours = Neighbours(clients["chart"], Tracking(session), Prober(session))
+        neighbours = Neighbours(clients["chart"], Tracking(session), Prober(session), Scraper(session))
         assert Person(guarded, "alice", TEAM).create("churnmodels", model, MODEL).ok
         yield Operator(guarded, neighbours, clients["admin"], model, kinds)
 

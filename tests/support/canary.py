@@ -24,7 +24,7 @@ def counters(requests: int, errors: int = 0, slow: int = 0) -> tuple[Counters, .
 GOOD = {"v1": counters(9000, 90), "v2": counters(1000, 10)}
 BAD = {"v1": counters(9000, 90), "v2": counters(1000, 100)}
 FEW = {"v1": counters(90), "v2": counters(10)}
-BLIND = {"v1": counters(9000), "v2": None}
+BLIND = {"v1": counters(9000)}
 
 
 def ago(**time: float) -> str:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from prometheus_client.samples import Sample
+
 from churn_operator.churnmodel.counts import Counts
-from churn_operator.core.errors import TrackingUnavailable
+from churn_operator.core.errors import MetricsUnavailable, TrackingUnavailable
 from churn_operator.core.kind import Answer, RunView
 from churn_operator.core.objects import Alias, Object
 
@@ -84,8 +86,14 @@ class MemoryCluster:
             version = service["spec"]["selector"]["serving.kserve.io/inferenceservice"].removeprefix("telco-")
         return Answer(version in self.answering, f"{version} was asked")
 
-    async def metrics(self, url: str) -> str | None:
-        return self.told.get(url.removeprefix("http://").partition(":")[0])
+    async def metrics(self, url: str) -> str:
+        told = self.told.get(url.removeprefix("http://").partition(":")[0])
+        if told is None:
+            raise MetricsUnavailable(f"{url} does not answer")
+        return told
+
+    async def query(self, url: str, promql: str) -> tuple[Sample, ...]:
+        raise MetricsUnavailable(f"{url} does not answer {promql}")
 
     async def create(self, obj: Object) -> None:
         self._write()

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from churn_operator.api.base import Model, Text, rules
 
@@ -24,6 +24,30 @@ def between(name: str, low: float, high: float) -> WithJsonSchema:
     return WithJsonSchema({"type": "number"} | bounds)
 
 
+class PrometheusSpec(Model):
+    """A Prometheus that scrapes the predictors."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.url) || self.url.matches('^https?://[^/?#@]+(/[^?#@]*)?$')",
+                "url must be http://host or https://host, with port and path where needed: no credentials, no query",
+            ),
+            (
+                "self.labels.all(name, name.matches('^[a-zA-Z_][a-zA-Z0-9_]*$'))",
+                "labels: a name has letters, digits and underscores, and begins with no digit",
+            ),
+        )
+    )
+
+    url: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """One of those that the chart allows, in analysis.prometheus.urls. Absent: the first of them."""
+    labels: Annotated[
+        dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=253)]], Field(max_length=8)
+    ] = {}
+    """What the predictors' series must have beside their namespace, model and version, for example cluster: west."""
+
+
 class AnalysisSpec(Model):
     """How a new version is judged while it has a share of the traffic."""
 
@@ -34,6 +58,8 @@ class AnalysisSpec(Model):
     max_score_distance: Annotated[float, Field(ge=0.01, le=1), between("maxScoreDistance", 0.01, 1.0)] = 0.1
     """How far the distribution of the probabilities that clients get may lie from the one on held-out rows:
     Kolmogorov-Smirnov distance, 0 to 1."""
+    prometheus: PrometheusSpec | None = None
+    """Where to read what the predictors have counted. Absent: at their own /metrics."""
 
 
 class SloSpec(Model):

@@ -20,9 +20,9 @@ from churn_operator.api.rollout import GatewaySpec, RolloutPhase, ShadowStatus
 from churn_operator.api.tasks import ChampionRef, LoggedRows, ProbeTask, ShadowTask
 from churn_operator.api.trainingrun import TrainingRunSpec
 from churn_operator.churnmodel.decide import Decision, Open
+from churn_operator.churnmodel.metrics import PORT
 from churn_operator.churnmodel.observe import (
     GATEWAY_API,
-    PORT,
     SERVING_API,
     ChurnModelWorld,
     Constant,
@@ -48,6 +48,12 @@ GRPC_PORT = 8081
 """The predictor's own default."""
 MODEL_DIR = "/mnt/models"
 TMP = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - the pod's own
+SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(PORT),
+    "prometheus.io/path": "/metrics",
+}
+"""What many a Prometheus goes by; it reaches the pods."""
 PROBE_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 FETCH_RESOURCES = Resources(requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "512Mi"})
 CONSTANT_RESOURCES = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "512Mi"})
@@ -203,7 +209,7 @@ def _inference_service(
         "apiVersion": SERVING_API,
         "kind": "InferenceService",
         "metadata": child_metadata(world.object, server_name(world.name, version), **{MODEL_LABEL: world.name})
-        | {"annotations": {"serving.kserve.io/autoscalerClass": "none"} | annotations},
+        | {"annotations": {"serving.kserve.io/autoscalerClass": "none"} | SCRAPED | annotations},
         "spec": {
             "predictor": {
                 "automountServiceAccountToken": False,

@@ -16,6 +16,8 @@ Scores = tuple[int, ...]
 NO_SCORES: Scores = (0,) * len(SCORE_BINS)
 
 _PREFIX = "churn_predictor_"
+_LARGEST = 2**53
+"""Up to which every whole number is a double."""
 _ERRORS = frozenset({"failed", "abandoned"})
 _JUDGED = _ERRORS | {"answered"}
 """What is refused is the client's fault, under every version."""
@@ -65,21 +67,41 @@ class Counts:
 def parse_counts(text: str, version: str, slo_seconds: float) -> Counts:
     """One process's counts, from what its /metrics says.
 
-    An answer is slow above the smallest bound of the histogram that is not below the promise.
-
     Raises:
         ValueError: it is no text of Prometheus, or knows nothing of this version.
     """
+    return count(parse_metrics(text), version, slo_seconds)
+
+
+def parse_metrics(text: str) -> list[Sample]:
+    """What a predictor counts, from what its /metrics says.
+
+    Raises:
+        ValueError: it is no text of Prometheus.
+    """
     try:
-        families = list(text_string_to_metric_families(text))
+        return list(_samples(text_string_to_metric_families(text)))
     except Exception as error:  # the parser raises whatever it comes to
         raise ValueError(f"not the text format of Prometheus: {error!r}") from error
-    samples = [sample for sample in _samples(families) if sample.labels.get("version") == version]
+
+
+def count(told: Iterable[Sample], version: str, slo_seconds: float) -> Counts:
+    """One process's counts, from its samples.
+
+    An answer is slow above the smallest bound of the histogram that is not below the promise.
+
+    Raises:
+        ValueError: they know nothing of this version, or are no counts.
+    """
+    samples = [sample for sample in told if sample.labels.get("version") == version]
     if not samples:
         raise ValueError(f"nothing is told of {version}")
     requests = [s for s in samples if s.name == f"{_PREFIX}requests_total" and _is_judged(s, _JUDGED)]
     errors = [s for s in requests if s.labels["outcome"] in _ERRORS]
-    return Counts(_total(requests), _total(errors), _slow(samples, slo_seconds), _scores(samples))
+    counts = Counts(_total(requests), _total(errors), _slow(samples, slo_seconds), _scores(samples))
+    if counts.slow < 0 or min(counts.scores) < 0:
+        raise ValueError("a histogram's counts fall where its bounds rise")
+    return counts
 
 
 def _samples(families: Iterable[Metric]) -> Iterator[Sample]:
@@ -91,7 +113,13 @@ def _is_judged(sample: Sample, outcomes: frozenset[str]) -> bool:
 
 
 def _total(samples: Iterable[Sample]) -> int:
-    return int(sum(sample.value for sample in samples))
+    return sum(_whole(sample) for sample in samples)
+
+
+def _whole(sample: Sample) -> int:
+    if not 0 <= sample.value <= _LARGEST:  # so that nan is wrong, too
+        raise ValueError(f"{sample.name} is {sample.value}, which is no count")
+    return int(sample.value)
 
 
 def _slow(samples: list[Sample], slo_seconds: float) -> int:
@@ -112,7 +140,7 @@ def _scores(samples: list[Sample]) -> Scores:
     for sample in samples:
         if sample.name == f"{_PREFIX}probability_bucket":
             bound = float(sample.labels["le"])
-            cumulative[bound] = cumulative.get(bound, 0) + int(sample.value)
+            cumulative[bound] = cumulative.get(bound, 0) + _whole(sample)
     so_far = [next((n for b, n in cumulative.items() if isclose(b, bound)), None) for bound in SCORE_BINS]
     if not cumulative:
         return NO_SCORES

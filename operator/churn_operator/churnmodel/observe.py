@@ -1,8 +1,9 @@
 """What a ChurnModel needs to know."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from churn_operator.api.base import API_VERSION, parse_duration
@@ -11,7 +12,8 @@ from churn_operator.api.driftmonitor import DriftMonitorStatus
 from churn_operator.api.rollout import Counters, RolloutPhase
 from churn_operator.api.tasks import Golden
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
-from churn_operator.churnmodel.counts import Counts, parse_counts
+from churn_operator.churnmodel.counts import Counts
+from churn_operator.churnmodel.metrics import Wanted, read_counters
 from churn_operator.churnmodel.pods import is_ready, trouble
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
@@ -23,8 +25,6 @@ from churn_operator.settings import Settings
 SERVING_API = "serving.kserve.io/v1beta1"
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 NO_ROUTES = "the cluster has no Gateway API: it knows no HTTPRoute"
-PORT = 8080
-"""Where a predictor answers, behind KServe's agent where it is logged."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,10 @@ class ChurnModelWorld:
     has_routes: bool = True
     """The API server knows HTTPRoutes."""
     gateway_problem: str | None = None
-    counters: Mapping[str, tuple[Counters, ...] | None] = field(default_factory=dict)
-    """By version: what each of its pods has counted; None where one did not say."""
+    counters: Mapping[str, tuple[Counters, ...]] = field(default_factory=dict)
+    """By version: what each of its pods has counted; absent where one did not say."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """By version: why it could not be read what its pods have counted."""
     kserve_missing: bool = False
     tracking_problem: str | None = None
 
@@ -213,6 +215,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     except KindMissing:
         servers, kserve_missing = (), True
     routes = await _routes(cluster, key, mine)
+    heard = await _counters(settings, cluster, key, spec, status)
     children = tuple(c for c in (*services, *jobs, *servers, *monitors, *(routes or ())) if is_controlled_by(c, obj))
     service = next((c for c in children if c["kind"] == "Service" and name_of(c) == key.name), None)
     slot = int(now.timestamp() // parse_duration(spec.retraining.probe_interval).total_seconds())
@@ -235,7 +238,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         route=next((route_seen(key.name, c) for c in children if c["kind"] == "HTTPRoute"), None),
         has_routes=routes is not None,
         gateway_problem=await _gateway_problem(cluster, key, spec) if routes is not None else NO_ROUTES,
-        counters=await _counters(cluster, key, spec, status),
+        counters={version: told for version, told in heard.items() if not isinstance(told, str)},
+        unread={version: told for version, told in heard.items() if isinstance(told, str)},
         kserve_missing=kserve_missing,
         tracking_problem=await tracking_problem(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}"),
     )
@@ -372,29 +376,21 @@ def _not_taken(route: Object) -> str | None:
 
 
 async def _counters(
-    cluster: Cluster, key: Key, spec: ChurnModelSpec, status: ChurnModelStatus
-) -> dict[str, tuple[Counters, ...] | None]:
+    settings: Settings, cluster: Cluster, key: Key, spec: ChurnModelSpec, status: ChurnModelStatus
+) -> Mapping[str, tuple[Counters, ...] | str]:
     """What the pods of those versions counted that are, or are about to be, judged by it."""
     rolling = any(version.state is VersionState.RollingOut for version in status.versions)
     if not rolling and not is_guarding(status):
         return {}
+
+    async def read(version: str) -> tuple[Counters, ...] | str:
+        pods = [pod for pod in await _pods(cluster, key, version) if is_ready(pod)]
+        wanted = Wanted(key, version, spec.serving.slo.p95_milliseconds / 1000, spec.rollout.analysis.prometheus)
+        return await read_counters(settings, cluster, wanted, pods)
+
     judged = {VersionState.Champion, VersionState.RollingOut}
     names = [version.version for version in status.versions if version.state in judged]
-    return {name: await _counted(cluster, key, name, spec.serving.slo.p95_milliseconds) for name in names}
-
-
-async def _counted(cluster: Cluster, key: Key, version: str, milliseconds: int) -> tuple[Counters, ...] | None:
-    counters = []
-    for pod in await _pods(cluster, key, version):
-        if not is_ready(pod):
-            continue
-        text = await cluster.metrics(f"http://{pod['status']['podIP']}:{PORT}/metrics")
-        try:
-            counts = parse_counts(text or "", version, milliseconds / 1000)
-        except ValueError:
-            return None
-        counters.append(Counters(pod=name_of(pod), **asdict(counts)))
-    return tuple(counters)
+    return dict(zip(names, await asyncio.gather(*map(read, names)), strict=True))
 
 
 async def _replay(cluster: Cluster, model: str, status: ChurnModelStatus, children: Iterable[Object]) -> JobState:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from datetime import datetime
 
-from churn_operator.api.analysis import Verdict
+from churn_operator.api.analysis import TestOutcome, Verdict
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.rollout import Baseline, Counters, RolloutPhase, RolloutStatus, ShadowStatus
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
@@ -115,9 +115,11 @@ def _shown(world: ChurnModelWorld, version: str) -> Counters | None:
 
 
 def is_news(last: Verdict | None, verdict: Verdict | None) -> bool:
-    """Another result, or so much more seen that people would like to know."""
+    """Another result, another reason that there is none, or so much more seen that people would like to know."""
     if last is None or verdict is None or last.result is not verdict.result:
         return last != verdict
+    if verdict.result is TestOutcome.Error:
+        return last.message != verdict.message
     return _seen(verdict) < _seen(last) or _seen(verdict) > _seen(last) * WORTH_TELLING
 
 

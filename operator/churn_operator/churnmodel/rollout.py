@@ -152,7 +152,8 @@ def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:
         return Stay(problem)
     for version in (champion, rolling):
         if world.counters.get(version.version) is None:
-            return Stay(f"the metrics of {version.version} cannot be read")
+            why = world.unread.get(version.version, "nobody has been asked yet")
+            return Stay(f"the metrics of {version.version} cannot be read: {why}")
     return Shift(rolling, 1, world.spec.rollout.steps[0].weight)
 
 
@@ -239,14 +240,23 @@ def _verdict(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
     """The challenger beside the champion, since the step began."""
     champion = champion_of(world.status.versions)
     theirs = None if champion is None else world.counted(champion.version)
-    return judge(theirs, world.counted(progress.version), _offline(world, progress), _terms(world))
+    verdict = judge(theirs, world.counted(progress.version), _offline(world, progress), _terms(world))
+    return _with_why(world, verdict)
 
 
 def _breach(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
     """The new champion beside what is promised and what the old one showed."""
     before = None if progress.before is None else as_counts(progress.before)
     slo, offline = world.spec.serving.slo, _offline(world, progress)
-    return breach(world.counted(progress.version), before, slo, offline, _terms(world))
+    return _with_why(world, breach(world.counted(progress.version), before, slo, offline, _terms(world)))
+
+
+def _with_why(world: ChurnModelWorld, verdict: Verdict) -> Verdict:
+    """What could not be read, and why."""
+    if verdict.result is not TestOutcome.Error:
+        return verdict
+    said = " ".join((verdict.message, *(f"{version}: {why}." for version, why in world.unread.items())))
+    return verdict.model_copy(update={"message": said[:1024]})
 
 
 def _offline(world: ChurnModelWorld, progress: RolloutStatus) -> tuple[int, ...] | None:

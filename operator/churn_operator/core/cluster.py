@@ -8,6 +8,7 @@ from churn_operator.core.client import ApiClient
 from churn_operator.core.errors import Outdated
 from churn_operator.core.objects import Alias, Object, name_of
 from churn_operator.core.prober import Prober
+from churn_operator.core.scraper import Scraper
 from churn_operator.core.store import Store
 from churn_operator.core.tracking import Tracking
 
@@ -18,7 +19,9 @@ class Neighbours:
     What the store knows is not asked for. What a write was answered, the store knows at once.
     """
 
-    def __init__(self, api: ApiClient, tracking: Tracking, prober: Prober, store: Store | None = None) -> None:
+    def __init__(
+        self, api: ApiClient, tracking: Tracking, prober: Prober, scraper: Scraper, store: Store | None = None
+    ) -> None:
         self.store = store or Store(time.monotonic)
         self._api = api
         self._tracking = tracking
@@ -28,7 +31,8 @@ class Neighbours:
         self.find_run = tracking.find_run
         self.alias = tracking.alias
         self.predict = prober.predict
-        self.metrics = prober.metrics
+        self.metrics = scraper.metrics
+        self.query = scraper.query
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         if kind in self.store.filled:

@@ -50,6 +50,10 @@ class TrackingUnavailable(Unavailable):
     """MLflow does not answer."""
 
 
+class MetricsUnavailable(Obstacle):
+    """What was counted cannot be read. Nothing is concluded from that."""
+
+
 class WriteRefused(Obstacle):
     """The API server understood a write and refused it; waiting alone does not help."""
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from prometheus_client.samples import Sample
+
 from churn_operator.api.base import Model
 from churn_operator.core.conditions import Judgement
 from churn_operator.core.errors import TrackingUnavailable
@@ -28,7 +30,25 @@ class Answer:
     message: str
 
 
-class Cluster(Protocol):
+class Counting(Protocol):
+    """Where it is read what predictors have counted."""
+
+    async def metrics(self, url: str) -> str:
+        """What a server's /metrics says.
+
+        Raises:
+            MetricsUnavailable: it does not say.
+        """
+
+    async def query(self, url: str, promql: str) -> tuple[Sample, ...]:
+        """The series that a Prometheus answers to an instant query.
+
+        Raises:
+            MetricsUnavailable: it did not answer, or not all.
+        """
+
+
+class Cluster(Counting, Protocol):
     """Everything a kind may read. It offers no write."""
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
@@ -69,9 +89,6 @@ class Cluster(Protocol):
 
     async def predict(self, url: str, instance: Object, probability: float) -> Answer:
         """Send one V1 request and compare the answer; never raises."""
-
-    async def metrics(self, url: str) -> str | None:
-        """What a server's /metrics says; None where it does not answer. Never raises."""
 
 
 async def tracking_problem(cluster: Cluster, tracking_uri: str, model: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Asking a server for a prediction whose answer is known, and for what it has counted."""
+"""Asking a server for a prediction whose answer is known."""
 
 import aiohttp
 
@@ -15,7 +15,7 @@ ATTEMPTS = 2
 
 
 class Prober:
-    """Sends golden requests (KServe's V1 protocol) and reads /metrics."""
+    """Sends golden requests (KServe's V1 protocol)."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -27,13 +27,6 @@ class Prober:
             if answer.ok:
                 break
         return answer
-
-    async def metrics(self, url: str) -> str | None:
-        try:
-            async with self._session.get(url, timeout=TIMEOUT) as response:
-                return await response.text() if response.status == 200 else None
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
-            return None
 
     async def _ask(self, url: str, instance: Object, probability: float) -> Answer:
         try:

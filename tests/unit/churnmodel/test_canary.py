@@ -59,7 +59,7 @@ from churn_operator.core.objects import Desired
         pytest.param(canary(2, servers=NOBODY), Stay, id="where nobody answers nothing is concluded"),
         pytest.param(guarded(), Stay, id="a new champion is guarded"),
         pytest.param(guarded(counters={"v2": counters(1000, 100)}), Restore, id="and gives way when it fails"),
-        pytest.param(guarded(counters={"v2": None}), Stay, id="but not when its metrics cannot be read"),
+        pytest.param(guarded(counters={}), Stay, id="but not when its metrics cannot be read"),
         pytest.param(guarded(servers=SILENT), Restore, id="or falls silent"),
         pytest.param(guarded(servers=(make_server(2, ok=False),)), Stay, id="unless there is nothing to go back to"),
         pytest.param(guarded(servers=NOBODY), Stay, id="or that is silent, too"),

@@ -20,7 +20,7 @@ from support.kinds import (
 
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.trainingrun import RunPhase
-from churn_operator.churnmodel.build import build
+from churn_operator.churnmodel.build import SCRAPED, build
 from churn_operator.churnmodel.decide import decide
 from churn_operator.churnmodel.moves import GiveUp, Promote, Start, Stay
 from churn_operator.churnmodel.rollout import decide_rollout
@@ -173,7 +173,7 @@ def test_a_new_version_is_logged_where_the_chart_says() -> None:
         "metadataHeaders": ["X-Churn-Shadow", "X-Churn-Golden", "X-Churn-Probe"],
         "metadataAnnotations": ["churnops.dev/model", "churnops.dev/version", "churnops.dev/model-uri"],
     }
-    assert made["metadata"]["annotations"] == {
+    assert made["metadata"]["annotations"] == SCRAPED | {
         "serving.kserve.io/autoscalerClass": "none",
         "churnops.dev/model": "telco",
         "churnops.dev/version": "v1",
@@ -272,7 +272,13 @@ def test_a_wanted_run_and_a_probe_are_made() -> None:
 def test_servers_are_left_alone_by_autoscalers() -> None:
     """KServe would make one that counts what no metrics server measures."""
     server = objects(serving_world())["InferenceService", "telco-v1"]
-    assert server["metadata"]["annotations"] == {"serving.kserve.io/autoscalerClass": "none"}
+    assert server["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
+
+
+def test_servers_are_found_by_a_prometheus_that_goes_by_annotations() -> None:
+    server = objects(serving_world())["InferenceService", "telco-v1"]
+    found = {name: value for name, value in server["metadata"]["annotations"].items() if "prometheus" in name}
+    assert found == {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/metrics"}
 
 
 def test_a_first_model_has_only_its_run() -> None:

@@ -25,7 +25,7 @@ PULLS = Running(Violation("ImagePullFailed", "ErrImagePull: no such image"))
 WAITS = {"retry_at": ago(seconds=-30), "reason": "StorageUnavailable", "message": "s3://models does not answer"}
 DUE = WAITS | {"retry_at": ago(seconds=1)}
 GATEWAY = {"serving": {"gateway": {"parentRefs": [{"name": "public"}]}}}
-BLIND = {"v1": None, "v2": None}
+BLIND: dict[str, Any] = {}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prometheus_client.samples import Sample
 from support.echo import echo
 from support.keeper import API_VERSION, Keeper, job, service
 
@@ -58,8 +59,11 @@ class Memory:
     async def predict(self, url: str, instance: Object, probability: float) -> Answer:
         raise NotImplementedError(url, instance, probability)
 
-    async def metrics(self, url: str) -> str | None:
+    async def metrics(self, url: str) -> str:
         raise NotImplementedError(url)
+
+    async def query(self, url: str, promql: str) -> tuple[Sample, ...]:
+        raise NotImplementedError(url, promql)
 
     async def alias(self, _tracking_uri: str, _model: str, alias: str) -> str | None:
         self._fail("alias")
