@@ -167,6 +167,22 @@ REFUSED_MODELS = {
         canary(10, analysis={"falseAlarmRate": 0.9}),
         "spec.rollout.analysis.falseAlarmRate: .*must lie between",
     ),
+    "with a password for a Prometheus": (
+        canary(10, analysis={"prometheus": {"url": "http://me:secret@prometheus"}}),
+        "spec.rollout.analysis.prometheus: .*url must be http://host .*no credentials",
+    ),
+    "with a Prometheus behind a query": (
+        canary(10, analysis={"prometheus": {"url": "http://prometheus/?to=elsewhere"}}),
+        "spec.rollout.analysis.prometheus: .*url must be http://host",
+    ),
+    "with a Prometheus that is a file": (
+        canary(10, analysis={"prometheus": {"url": "file:///etc/passwd"}}),
+        "spec.rollout.analysis.prometheus: .*url must be http://host",
+    ),
+    "with a label that is none": (
+        canary(10, analysis={"prometheus": {"labels": {'a="b"} or {c': "d"}}}),
+        "spec.rollout.analysis.prometheus: .*labels: a name has letters",
+    ),
     "with a promise of no time": (
         {"data": DATA, "serving": {"slo": {"p95Milliseconds": 0}}},
         "spec.serving.slo.p95Milliseconds: .*greater than or equal to 1",

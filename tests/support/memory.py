@@ -93,7 +93,7 @@ class MemoryCluster:
         return told
 
     async def query(self, url: str, promql: str) -> tuple[Sample, ...]:
-        raise MetricsUnavailable(f"{url} does not answer {promql}")
+        raise NotImplementedError(url, promql)
 
     async def create(self, obj: Object) -> None:
         self._write()

@@ -5,33 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.samples import Sample
+from support.predictor_metrics import scraped
 
-from churn_operator.api.analysis import SCORE_BINS
-from churn_operator.churnmodel.counts import Counts, parse_counts
+from churn_operator.churnmodel.counts import Counts, count, parse_counts, parse_metrics
 
-LABELS = ("model", "version", "protocol", "outcome", "caller")
+SECONDS = {"version": "v2", "caller": "client", "outcome": "answered"}
 scores = st.lists(st.integers(0, 100), min_size=20, max_size=20).map(tuple)
 counts = st.builds(Counts, st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000), scores)
-
-
-def scraped(*requests: tuple[str, str, str, float], probabilities: tuple[float, ...] = (), version: str = "v2") -> str:
-    """What a predictor would tell of requests: protocol, outcome, caller, seconds."""
-    registry = CollectorRegistry()
-    Counter("churn_predictor_rows", "Rows", LABELS[:2], registry=registry).labels("telco", version)
-    asked = Counter("churn_predictor_requests", "Asked", LABELS, registry=registry)
-    seconds = Histogram(
-        "churn_predictor_request_seconds", "Took", LABELS, buckets=(0.05, 0.1, 0.25, 1), registry=registry
-    )
-    for protocol, outcome, caller, took in requests:
-        asked.labels("telco", version, protocol, outcome, caller).inc()
-        seconds.labels("telco", version, protocol, outcome, caller).observe(took)
-    spread = Histogram(
-        "churn_predictor_probability", "Probability", LABELS[:2], buckets=SCORE_BINS, registry=registry
-    ).labels("telco", version)
-    for probability in probabilities:
-        spread.observe(probability)
-    return generate_latest(registry).decode()
 
 
 def binned(**by_number: int) -> tuple[int, ...]:
@@ -136,3 +117,29 @@ def test_a_process_that_began_anew_has_counted_all_it_tells(field: str, value: A
     earlier = Counts(requests=10, errors=1, slow=0, scores=binned(bin0=50, bin1=1))
     later = Counts(**{"requests": 30, "errors": 2, "slow": 1, "scores": binned(bin0=90, bin1=9), field: value})
     assert later - earlier == later
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param("-1", id="less than none"),
+        pytest.param("+Inf", id="infinite"),
+        pytest.param("NaN", id="none at all"),
+        pytest.param("1e300", id="more than a double can count"),
+    ],
+)
+def test_what_is_no_count_is_refused(number: str) -> None:
+    text = f'churn_predictor_requests_total{{version="v2",caller="client",outcome="failed"}} {number}\n'
+    with pytest.raises(ValueError, match="which is no count"):
+        parse_counts(text, "v2", 0.1)
+
+
+def test_a_histogram_that_falls_is_refused() -> None:
+    samples = parse_metrics(scraped(probabilities=(0.01,)))
+    fallen = [s._replace(value=0) if s.labels.get("le") == "1.0" else s for s in samples]
+    with pytest.raises(ValueError, match="counts fall"):
+        count(fallen, "v2", 0.1)
+    name = "churn_predictor_request_seconds_bucket"
+    slow = [Sample(name, SECONDS | {"le": bound}, number) for bound, number in (("1.0", 2), ("+Inf", 1))]
+    with pytest.raises(ValueError, match="counts fall"):
+        count(slow, "v2", 0.1)
