@@ -290,3 +290,27 @@ def live(generation: int = 2, observed: int = 2, **conditions: str) -> dict[str,
 )
 def test_a_route_is_believed_when_its_gateway_took_it_as_it_is(route: dict[str, Any], problem: str | None) -> None:
     assert route_seen("telco", route) == RouteSeen({"v1": 90, "v2": 10}, problem)
+
+
+WHY = {"v2": "Prometheus at http://prometheus:9090 answers 503"}
+
+
+def test_what_cannot_be_read_is_told_with_its_reason() -> None:
+    before, within = canary(counters=BLIND, unread=WHY), canary(1, counters=BLIND, unread=WHY)
+    assert decide_rollout(before, NOW).move == Stay(f"the metrics of v2 cannot be read: {WHY['v2']}")
+    verdict = decide_rollout(within, NOW).progress.verdict  # type: ignore[union-attr] # it is under way
+    assert verdict is not None
+    assert verdict.message == f"The challenger's metrics could not be read. v2: {WHY['v2']}."
+    after = decide_rollout(guarded(counters={}, unread={"v2": "x" * 2000}), NOW).progress
+    assert after is not None
+    assert after.verdict is not None
+    assert len(after.verdict.message) == 1024
+
+
+def test_another_reason_that_nothing_can_be_read_is_written() -> None:
+    first = decide_rollout(canary(1, counters=BLIND, unread=WHY), NOW).progress
+    assert first is not None
+    for unread, told in ((WHY, first), ({"v2": "no pod"}, None)):
+        again = decide_rollout(rolling(first.model_dump(), counters=BLIND, unread=unread), NOW).progress
+        assert again is not None
+        assert (again.verdict == first.verdict) is (told is first)
