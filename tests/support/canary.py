@@ -39,6 +39,15 @@ def canary(step: int = 0, *, since: str = ago(minutes=2), **fields: Any) -> Chur
     return rolling(rollout, **({"route": RouteSeen({"v1": 100 - weight, "v2": weight})} | fields))
 
 
+def abtest(*, since: str = ago(minutes=2), declared: Mapping[str, Any] | None = None, **fields: Any) -> ChurnModelWorld:
+    """Version 2 and champion 1 share the traffic, until one of them is better or 1,000 requests have come."""
+    asked: dict[str, Any] = {"metric": "ErrorRate", "sample": 1000}
+    comparison = {"declared": asked | dict(declared or {}), "message": "Nothing was counted yet."}
+    rollout = {"version": "v2", "phase": "Shifting", "step": 1, "weight": 50, "since": since, "comparison": comparison}
+    spec = {"strategy": "ABTest", "ab_test": asked} | fields.pop("spec", {})
+    return rolling(rollout, **({"route": RouteSeen({"v1": 50, "v2": 50})} | fields), spec=spec)
+
+
 def guarded(**fields: Any) -> ChurnModelWorld:
     """Version 2 took the place of version 1, which is still warm."""
     rollout = {"version": "v2", "phase": "Guarding", "step": 2, "weight": 100, "since": ago(minutes=2)}

@@ -120,8 +120,11 @@ class ChurnModelSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "self.rollout.strategy != 'Canary' || has(self.serving.gateway)",
-                "rollout.strategy Canary needs serving.gateway: only a gateway can split traffic (GatewayRequired)",
+                "!(self.rollout.strategy in ['Canary', 'ABTest']) || has(self.serving.gateway)",
+                (
+                    "rollout.strategy Canary or ABTest needs serving.gateway: only a gateway can split traffic "
+                    "(GatewayRequired)"
+                ),
             ),
         )
     )

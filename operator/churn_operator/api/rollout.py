@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from churn_operator.api.analysis import AnalysisSpec, ScoreCounts, Verdict, between
+from churn_operator.api.analysis import AnalysisSpec, Sample, ScoreCounts, Verdict, between
 from churn_operator.api.base import Duration, Interval, Model, Name, Text, Time, Word, map_list, rules
 from churn_operator.api.tasks import ShadowResult
 
@@ -62,6 +62,21 @@ class ShadowSpec(Model):
     """Share of the decisions that must be the champion's. Absent: decisions are told, and not judged."""
 
 
+class ABTestSpec(Model):
+    """What decides between two versions that share the traffic.
+
+    A test that is declared otherwise while it is under way begins anew: a metric chosen by what it shows shows anything.
+    """
+
+    weight: Annotated[int, Field(ge=1, le=99)] = 50
+    """Percent of the gateway's requests that the challenger gets. The nearer to 50, the fewer it takes."""
+    metric: Literal["ErrorRate", "Latency"] = "ErrorRate"
+    """What must differ: the share of requests that fail, or of answers that are later than serving.slo promises."""
+    sample: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    """Requests that the challenger gets at most. Where neither version is surely better by then, the champion stays:
+    a version that was not shown to be better has not earned the traffic."""
+
+
 class RolloutSpec(Model):
     """How traffic moves to a new version."""
 
@@ -85,12 +100,17 @@ class RolloutSpec(Model):
                 "self.strategy != 'Shadow' || self.shadow.requests >= self.analysis.minRequests",
                 "shadow.requests must not be fewer than analysis.minRequests: the replay could never be judged",
             ),
+            (
+                "self.strategy != 'ABTest' || self.abTest.sample >= self.analysis.minRequests",
+                "abTest.sample must not be fewer than analysis.minRequests: the challenger could never win",
+            ),
         )
     )
 
-    strategy: Literal["BlueGreen", "Canary", "Shadow"] = "BlueGreen"
+    strategy: Literal["BlueGreen", "Canary", "Shadow", "ABTest"] = "BlueGreen"
     """BlueGreen: all at once, when the new version has answered a prediction. Canary: step by step, by a gateway.
-    Shadow: all at once, when it has answered what clients asked the champion, as the inference log has it."""
+    Shadow: all at once, when it has answered what clients asked the champion, as the inference log has it. ABTest: all
+    at once, when it did surely better than the champion beside it, by a gateway that splits clients meanwhile."""
     steps: Annotated[tuple[StepSpec, ...], Field(min_length=1, max_length=10)] = (
         StepSpec(weight=10),
         StepSpec(weight=50),
@@ -98,6 +118,8 @@ class RolloutSpec(Model):
     """Of a Canary."""
     shadow: ShadowSpec = ShadowSpec()
     """Of a Shadow."""
+    ab_test: ABTestSpec = ABTestSpec()
+    """Of an ABTest."""
     guard: Duration = "1h"
     """The version before stays warm for this long, and comes back where the new one does worse than it did, or stops
     answering. It ends early when the next version rolls out."""
@@ -107,6 +129,11 @@ class RolloutSpec(Model):
     """How a challenger is judged while it has traffic."""
     paused: bool = False
     """Traffic stays where it is. A challenger that fails is still taken off it."""
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """Percent of the traffic that a challenger gets, step by step; an A/B test has one step, and holds it."""
+        return (self.ab_test.weight,) if self.strategy == "ABTest" else tuple(step.weight for step in self.steps)
 
 
 class RolloutPhase(StrEnum):
@@ -161,6 +188,37 @@ class ShadowStatus(Model):
     """What it found."""
 
 
+class Winner(StrEnum):
+    """Which of two versions is surely better."""
+
+    Undecided = "Undecided"
+    Challenger = "Challenger"
+    Champion = "Champion"
+
+
+class Comparison(Model):
+    """Challenger and champion beside each other, in an A/B test."""
+
+    declared: ABTestSpec
+    """What the spec said when the test began."""
+    winner: Winner = Winner.Undecided
+    """Challenger or Champion: it is surely better. Undecided: neither is, yet or with all of the sample."""
+    requests: Count = 0
+    """What the challenger had of its sample."""
+    reference: Sample = Sample(size=0)
+    """The champion's requests or answers."""
+    challenger: Sample = Sample(size=0)
+    """The challenger's own."""
+    estimate: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """The challenger's share less the champion's. Absent where one of them was not asked."""
+    lower: Annotated[float, Field(ge=-1, le=1)] = -1
+    """Where the true difference surely lies, whenever one looks: at or above this. Above 0 the champion is better."""
+    upper: Annotated[float, Field(ge=-1, le=1)] = 1
+    """And at or below this. Below 0 the challenger is better."""
+    message: Text = ""
+    """The same in a sentence."""
+
+
 class RolloutStatus(Model):
     """The rollout that is under way, or the last one."""
 
@@ -171,7 +229,7 @@ class RolloutStatus(Model):
     phase: RolloutPhase
     """Starting, Shadowing, Shifting, Guarding, Complete or RolledBack."""
     step: Annotated[int, Field(ge=0, le=10)] = 0
-    """Which step of spec.rollout.steps, from 1; 0 before the first."""
+    """Which step of spec.rollout.steps, from 1; 0 before the first. An A/B test is one step."""
     weight: Annotated[int, Field(ge=0, le=100)] = 0
     """Percent of the gateway's requests that the challenger is to get."""
     began: Time
@@ -184,6 +242,8 @@ class RolloutStatus(Model):
     """What the champion before showed in the last step; what comes after it is judged by it in its guard time."""
     shadow: ShadowStatus | None = None
     """The replay of logged requests, of a Shadow."""
+    comparison: Comparison | None = None
+    """Which version is better, of an ABTest."""
     verdict: Verdict | None = None
     """What the last analysis of this step, or of the replay, found."""
     message: Text = ""

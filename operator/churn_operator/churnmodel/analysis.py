@@ -1,8 +1,9 @@
 """Whether a version that has a share of the traffic is worse than the one it is to replace.
 
 Each metric is a test that may be looked at as often as one likes (`evidence`), of the counts of the present step alone:
-an operator that is killed has nothing to remember. The chance of a false alarm is divided evenly among metrics and
-stages (Bonferroni).
+an operator that is killed has nothing to remember. The chance of a false alarm is divided evenly among stages, and in
+each among metrics (Bonferroni). The comparison of an A/B test counts as a stage of its own, beside the split, where any
+metric may be found worse, and the guard: it has a third of the chance, for both directions together.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from churn_operator.api.analysis import (
     TestResult,
     Verdict,
 )
+from churn_operator.api.rollout import ABTestSpec, Comparison, Winner
 from churn_operator.api.tasks import ShadowResult
 from churn_operator.churnmodel.counts import NO_SCORES, Counts, Scores
 from churn_operator.churnmodel.evidence import (
@@ -47,12 +49,17 @@ class Terms:
 
     analysis: AnalysisSpec
     stages: int
-    """Steps of the rollout, and the guard after them where there is one."""
+    """Steps of the rollout, or a split and its comparison, and the guard after them where there is one."""
+
+    @property
+    def stage_alpha(self) -> float:
+        """Chance of a false alarm that one stage has."""
+        return self.analysis.false_alarm_rate / self.stages
 
     @property
     def alpha(self) -> float:
-        """Chance of a false alarm that one metric has in one stage."""
-        return self.analysis.false_alarm_rate / (METRICS * self.stages)
+        """The same of one metric in it."""
+        return self.stage_alpha / METRICS
 
     @property
     def needed(self) -> float:
@@ -88,6 +95,34 @@ def judge(champion: Counts | None, challenger: Counts | None, offline: Scores | 
         return _unreadable("challenger" if challenger is None else "champion")
     tests = [_beside_champion(rate, champion, challenger, terms) for rate in RATES]
     return _verdict(*tests, *_scores(challenger, champion, offline, terms), terms=terms)
+
+
+def compare(declared: ABTestSpec, champion: Counts, challenger: Counts, terms: Terms) -> Comparison:
+    """An A/B test: which of the two is better in the one metric that was declared, if either surely is.
+
+    It may be asked at any time, and as often: the interval holds at all sizes at once. Every rate is of what should not
+    happen, so that the lower one is the better.
+    """
+    rate = next(rate for rate in RATES if rate.name == declared.metric)
+    theirs, own = rate.of(champion), rate.of(challenger)
+    lower, upper = map(_rounded, interval_of_difference(theirs, own, rate.prior, terms.stage_alpha))
+    winner = Winner.Champion if lower > 0 else Winner.Challenger if upper < 0 else Winner.Undecided
+    found = {
+        Winner.Champion: f"worse by at least {lower:.2%}",
+        Winner.Challenger: f"better by at least {-upper:.2%}",
+        Winner.Undecided: f"neither is surely better with {challenger.requests:,} of {declared.sample:,} requests",
+    }
+    return Comparison(
+        declared=declared,
+        winner=winner,
+        requests=challenger.requests,
+        reference=_side(theirs),
+        challenger=_side(own),
+        estimate=_rounded(own.estimate - theirs.estimate) if own.trials and theirs.trials else None,
+        lower=lower,
+        upper=upper,
+        message=f"{_counted(own, rate.words)}, the champion's {_counted(theirs)}: {found[winner]}.",
+    )
 
 
 def breach(counts: Counts | None, before: Counts | None, slo: SloSpec, offline: Scores | None, terms: Terms) -> Verdict:

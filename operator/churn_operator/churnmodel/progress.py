@@ -3,9 +3,18 @@
 from dataclasses import asdict
 from datetime import datetime
 
-from churn_operator.api.analysis import TestOutcome, Verdict
+from churn_operator.api.analysis import TestOutcome
 from churn_operator.api.churnmodel import ServedVersion, VersionState
-from churn_operator.api.rollout import Baseline, Counters, RolloutPhase, RolloutStatus, ShadowStatus
+from churn_operator.api.rollout import (
+    ABTestSpec,
+    Baseline,
+    Comparison,
+    Counters,
+    RolloutPhase,
+    RolloutStatus,
+    ShadowStatus,
+    Winner,
+)
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.versions import champion_of, guarding
@@ -53,6 +62,7 @@ def _started(version: ServedVersion, at: str) -> RolloutStatus:
 def _shifted(world: ChurnModelWorld, move: Shift, at: str) -> RolloutStatus:
     champion, version = champion_of(world.status.versions), move.version.version
     both = [version] if champion is None else [champion.version, version]
+    rollout = world.spec.rollout
     return RolloutStatus(
         version=version,
         phase=RolloutPhase.Shifting,
@@ -61,7 +71,12 @@ def _shifted(world: ChurnModelWorld, move: Shift, at: str) -> RolloutStatus:
         began=_began(world, version, at),
         since=at,
         baselines=tuple(_baseline(world, one) for one in both),
+        comparison=_begun(rollout.ab_test) if rollout.strategy == "ABTest" else None,
     )
+
+
+def _begun(declared: ABTestSpec) -> Comparison:
+    return Comparison(declared=declared, message="Nothing was counted yet.")
 
 
 def _began(world: ChurnModelWorld, version: str, at: str) -> str:
@@ -105,6 +120,7 @@ def _promoted(world: ChurnModelWorld, version: ServedVersion, progress: RolloutS
             "before": _shown(world, champion.version),
             "verdict": None if progress is None else progress.verdict,
             "shadow": None if progress is None else progress.shadow,
+            "comparison": None if progress is None else progress.comparison,
         }
     )
 
@@ -114,17 +130,22 @@ def _shown(world: ChurnModelWorld, version: str) -> Counters | None:
     return None if counts is None else Counters(pod=version, **asdict(counts))
 
 
-def is_news(last: Verdict | None, verdict: Verdict | None) -> bool:
+def _is_news(last: RolloutStatus, progress: RolloutStatus) -> bool:
     """Another result, another reason that there is none, or so much more seen that people would like to know."""
-    if last is None or verdict is None or last.result is not verdict.result:
-        return last != verdict
-    if verdict.result is TestOutcome.Error:
-        return last.message != verdict.message
-    return _seen(verdict) < _seen(last) or _seen(verdict) > _seen(last) * WORTH_TELLING
+    if _results(last) != _results(progress):
+        return True
+    return _seen(progress) < _seen(last) or _seen(progress) > _seen(last) * WORTH_TELLING
 
 
-def _seen(verdict: Verdict) -> int:
-    return sum(test.challenger.size for test in verdict.tests)
+def _results(progress: RolloutStatus) -> tuple[TestOutcome | None, str, Winner | None]:
+    verdict, comparison = progress.verdict, progress.comparison
+    result = None if verdict is None else verdict.result
+    why = verdict.message if verdict is not None and result is TestOutcome.Error else ""
+    return result, why, None if comparison is None else comparison.winner
+
+
+def _seen(progress: RolloutStatus) -> int:
+    return 0 if progress.verdict is None else sum(test.challenger.size for test in progress.verdict.tests)
 
 
 def _ended(world: ChurnModelWorld, progress: RolloutStatus | None, why: str, at: str) -> RolloutStatus:
@@ -146,6 +167,7 @@ def _staying(
         return progress
     if progress.phase is RolloutPhase.Guarding and guarding(world, now) is None:
         return progress.model_copy(update={"phase": RolloutPhase.Complete, "since": clock.stamp(now), "message": ""})
-    is_told = progress.phase is RolloutPhase.Shadowing or is_news(last.verdict, progress.verdict)
-    verdict = progress.verdict if is_told else last.verdict
-    return progress.model_copy(update={"verdict": verdict, "message": waits_for[:1024]})
+    is_told = progress.phase is RolloutPhase.Shadowing or _is_news(last, progress)
+    told = progress if is_told else last
+    update = {"verdict": told.verdict, "comparison": told.comparison, "message": waits_for[:1024]}
+    return progress.model_copy(update=update)

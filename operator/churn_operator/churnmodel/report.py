@@ -15,7 +15,7 @@ from churn_operator.api.churnmodel import (
 )
 from churn_operator.api.churnmodel import Retraining as RetrainingStatus
 from churn_operator.api.reasons import Reason
-from churn_operator.api.rollout import RolloutPhase, RolloutStatus
+from churn_operator.api.rollout import Comparison, RolloutPhase, RolloutStatus
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.decide import Content, Decision, Held, Open
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of
@@ -309,9 +309,15 @@ def _shifting(world: ChurnModelWorld, progress: RolloutStatus) -> str:
     verdict = "" if progress.verdict is None else f" {progress.verdict.result}: {progress.verdict.message}"
     waits = f" It goes no further yet: {progress.message}." if progress.message else ""
     return (
-        f"Step {progress.step} of {len(world.spec.rollout.steps)}: {progress.version} is to have {progress.weight} % "
-        f"of the traffic since {progress.since}.{verdict}{waits}"
+        f"Step {progress.step} of {len(world.spec.rollout.weights)}: {progress.version} is to have {progress.weight} % "
+        f"of the traffic since {progress.since}.{_compared(progress.comparison)}{verdict}{waits}"
     )
+
+
+def _compared(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    return f" A/B test of {comparison.declared.metric} {comparison.winner}: {comparison.message}"
 
 
 def _within_drift_limits(world: ChurnModelWorld, decision: Decision) -> Judgement:

@@ -1,6 +1,7 @@
 """Which version serves, and how much of the traffic a challenger gets. Pure.
 
 Starting ─ answers ─▶ Shifting, step by step ─ the last one passed ─▶ Guarding ─ guard is over ─▶ Complete
+                  ├─▶ Shifting, half and half ─ it won ────────────────┤
                   └─▶ Shadowing ─ the replay passed ───────────────────┘
 └──── too late ────┴── fails, or falls silent ──▶ RolledBack ◀── a breach ──┘
 """
@@ -14,8 +15,9 @@ from churn_operator.api.approval import Handled
 from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import FallbackStatus, ServedVersion
 from churn_operator.api.reasons import Reason
-from churn_operator.api.rollout import RolloutPhase, RolloutStatus
-from churn_operator.churnmodel.analysis import Terms, breach, judge
+from churn_operator.api.rollout import Comparison, RolloutPhase, RolloutStatus, Winner
+from churn_operator.churnmodel.analysis import Terms, breach, compare, judge
+from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, Constant, as_counts
@@ -94,7 +96,9 @@ def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
     if progress is None:
         return None
     if progress.phase is RolloutPhase.Shifting:
-        return progress.model_copy(update={"verdict": _verdict(world, progress)})
+        return progress.model_copy(
+            update={"verdict": _verdict(world, progress), "comparison": _comparison(world, progress)}
+        )
     if progress.phase is RolloutPhase.Shadowing:
         return shadowed(world, progress, _offline(world, progress), _terms(world), now)
     if progress.phase is RolloutPhase.Guarding and not _is_settling(progress, now):
@@ -154,24 +158,47 @@ def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:
         if world.counters.get(version.version) is None:
             why = world.unread.get(version.version, "nobody has been asked yet")
             return Stay(f"the metrics of {version.version} cannot be read: {why}")
-    return Shift(rolling, 1, world.spec.rollout.steps[0].weight)
+    return Shift(rolling, 1, world.spec.rollout.weights[0])
 
 
 def _shift(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus, now: datetime) -> Move:
     """The next move of a challenger that has traffic."""
     if failure := _failure(world, rolling, progress):
         return GiveUp(rolling, failure)
-    steps, verdict = world.spec.rollout.steps, progress.verdict
+    verdict = progress.verdict
     if waits_for := _paused(world) or route_problem(world):
         return Stay(waits_for)
     if verdict is None or verdict.result is not TestOutcome.Pass:
         return Stay("the analysis has not passed")
+    if world.spec.rollout.strategy == "ABTest":
+        return _decided(world, rolling, progress.comparison)
+    return _step(world, rolling, progress, verdict, now)
+
+
+def _step(
+    world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus, verdict: Verdict, now: datetime
+) -> Move:
+    """The next move of a canary that passed its step."""
+    steps = world.spec.rollout.steps
     until = clock.parse(progress.since) + parse_duration(steps[min(progress.step, len(steps)) - 1].pause)
     if now < until:
         return Stay(f"the step lasts until {clock.stamp(until)}")
     if progress.step >= len(steps):
         return Promote(rolling, f"{rolling.version} passed every step: {verdict.message}")
     return Shift(rolling, progress.step + 1, steps[progress.step].weight)
+
+
+def _decided(world: ChurnModelWorld, rolling: ServedVersion, comparison: Comparison | None) -> Move:
+    """The next move of a challenger that is no worse, and is to be better; one that is worse was given up."""
+    declared = world.spec.rollout.ab_test
+    if comparison is None or comparison.declared != declared:
+        return Shift(rolling, 1, declared.weight)
+    if comparison.winner is Winner.Challenger:
+        return Promote(rolling, f"{rolling.version} won the A/B test: {comparison.message}")
+    if comparison.requests < declared.sample:
+        return Stay("the A/B test has no winner yet")
+    message = f"{rolling.version} was not shown to be better, and the sample is spent: {comparison.message}"
+    return GiveUp(rolling, Violation(Reason.ABTestUndecided, message))
 
 
 def _shadow(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus, now: datetime) -> Move:
@@ -200,6 +227,8 @@ def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutSt
     if (server is None or not server.answers) and answers:
         message = f"{rolling.version} failed with {progress.weight} % of the traffic: {_heard(world, rolling)}"
         return Violation(Reason.ChallengerNotAnswering, message)
+    if progress.comparison is not None and progress.comparison.winner is Winner.Champion:
+        return Violation(Reason.ABTestLost, f"{rolling.version} lost the A/B test: {progress.comparison.message}")
     if progress.verdict is not None and progress.verdict.result is TestOutcome.Fail:
         return Violation(Reason.AnalysisFailed, f"{rolling.version} failed: {progress.verdict.message}")
     return None
@@ -238,10 +267,24 @@ def _is_settling(progress: RolloutStatus, now: datetime) -> bool:
 
 def _verdict(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
     """The challenger beside the champion, since the step began."""
+    return _with_why(world, judge(*_counted(world, progress), _offline(world, progress), _terms(world)))
+
+
+def _comparison(world: ChurnModelWorld, progress: RolloutStatus) -> Comparison | None:
+    """The A/B test with what is to be said of it now; as it was where somebody does not say what was counted."""
+    last = progress.comparison
+    if last is None or world.spec.rollout.strategy != "ABTest":
+        return None
+    champion, challenger = _counted(world, progress)
+    if champion is None or challenger is None:
+        return last
+    return compare(last.declared, champion, challenger, _terms(world))
+
+
+def _counted(world: ChurnModelWorld, progress: RolloutStatus) -> tuple[Counts | None, Counts | None]:
+    """What champion and challenger counted since the step began."""
     champion = champion_of(world.status.versions)
-    theirs = None if champion is None else world.counted(champion.version)
-    verdict = judge(theirs, world.counted(progress.version), _offline(world, progress), _terms(world))
-    return _with_why(world, verdict)
+    return None if champion is None else world.counted(champion.version), world.counted(progress.version)
 
 
 def _breach(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
@@ -265,5 +308,5 @@ def _offline(world: ChurnModelWorld, progress: RolloutStatus) -> tuple[int, ...]
 
 def _terms(world: ChurnModelWorld) -> Terms:
     rollout = world.spec.rollout
-    before_guard = {"BlueGreen": 0, "Canary": len(rollout.steps), "Shadow": 1}
+    before_guard = {"BlueGreen": 0, "Canary": len(rollout.steps), "Shadow": 1, "ABTest": 2}
     return Terms(rollout.analysis, stages=before_guard[rollout.strategy] + 1)

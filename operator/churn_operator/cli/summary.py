@@ -10,8 +10,8 @@ from churn_operator.api.approval import Approval, Command, Handled
 from churn_operator.api.base import Condition, Model, parse_duration
 from churn_operator.api.churnmodel import ChurnModelStatus, Retraining, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
-from churn_operator.api.rollout import RolloutPhase, RolloutSpec, RolloutStatus
-from churn_operator.api.tasks import ColumnDrift, ComparisonResult
+from churn_operator.api.rollout import Comparison, RolloutPhase, RolloutSpec, RolloutStatus
+from churn_operator.api.tasks import ColumnDrift, ComparisonResult, ShadowResult
 from churn_operator.api.trainingrun import GateVerdict, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.cli import moment
 from churn_operator.cli.failure import Failure
@@ -54,6 +54,8 @@ class Rollout(Model):
     paused: bool
     message: str
     verdict: Verdict | None = None
+    comparison: Comparison | None = None
+    replay: ShadowResult | None = None
 
     @property
     def is_under_way(self) -> bool:
@@ -258,13 +260,15 @@ def _rollout(seen: RolloutStatus, model: Object) -> Rollout:
         phase=seen.phase,
         strategy=spec.strategy,
         step=seen.step,
-        steps=len(spec.steps) if spec.strategy == "Canary" else 0,
+        steps=len(spec.weights) if spec.strategy in {"Canary", "ABTest"} else 0,
         weight=seen.weight,
         since=seen.since,
         guard_until=guard_until,
         paused=spec.paused,
         message=seen.message,
         verdict=seen.verdict,
+        comparison=seen.comparison,
+        replay=seen.shadow.result if seen.shadow else None,
     )
 
 

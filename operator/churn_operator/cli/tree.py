@@ -9,8 +9,8 @@ from rich.tree import Tree
 from churn_operator.api.analysis import Sample, TestName, TestResult, Verdict
 from churn_operator.api.approval import Command, Handled
 from churn_operator.api.base import Condition
-from churn_operator.api.rollout import RolloutPhase
-from churn_operator.api.tasks import ComparisonResult
+from churn_operator.api.rollout import Comparison, RolloutPhase
+from churn_operator.api.tasks import ComparisonResult, ShadowResult
 from churn_operator.cli import moment
 from churn_operator.cli.summary import Drift, Rollout, Run, Summary, Traffic, Version
 
@@ -19,8 +19,14 @@ STYLES = {
     **dict.fromkeys(("True", "Champion", "Accepted", "Passed", "Pass", "Complete"), GOOD),
     **dict.fromkeys(("False", "RolledBack", "Quarantined", "Rejected", "Failed", "Fail", "Error", "Expired"), BAD),
     **dict.fromkeys(("Unknown", "AwaitingApproval", "RollingOut", "Starting", "Shifting", "Guarding"), OPEN),
-    **dict.fromkeys(("Pending", "Running", "Evaluating", "Inconclusive"), OPEN),
+    **dict.fromkeys(("Pending", "Running", "Evaluating", "Inconclusive", "Shadowing", "Undecided"), OPEN),
 }
+EVENTS = {
+    TestName.ErrorRate: ("failed", "requests"),
+    TestName.Latency: ("too slow", "answers"),
+    TestName.Decisions: ("changed", "decisions"),
+}
+"""What a metric counts, and of what."""
 
 
 def plain(text: str) -> str:
@@ -113,17 +119,58 @@ def _rollout(rollout: Rollout, champion: str | None, now: datetime) -> Tree:
     if rollout.message:
         ended = rollout.phase in {RolloutPhase.RolledBack, RolloutPhase.Complete}
         branch.add(line("Because:" if ended else "Goes no further yet:", rollout.message))
+    beside = (champion if champion != rollout.version else "the champion before") or "the champion"
+    if rollout.comparison is not None:
+        branch.add(_compared(rollout.comparison, rollout.version, beside))
+    if rollout.replay is not None:
+        branch.add(_replayed(rollout.replay))
     if rollout.verdict is not None:
-        branch.add(_verdict(rollout.verdict, rollout.version, champion))
+        branch.add(_verdict(rollout.verdict, rollout.version, beside))
     return branch
 
 
-def _verdict(verdict: Verdict, version: str, champion: str | None) -> Tree:
+def _compared(seen: Comparison, version: str, champion: str) -> Tree:
+    """An A/B test: who won, the counts of both, and between which bounds the difference surely lies."""
+    declared, metric = seen.declared, TestName(seen.declared.metric)
+    branch = Tree(line(f"A/B test of {metric}", f"{seen.winner}:", seen.message))
+    branch.add(line(f"{version}: {_sample(seen.challenger, metric)}; {champion}: {_sample(seen.reference, metric)}"))
+    estimate = "" if seen.estimate is None else f"difference {_percent(seen.estimate)}, "
+    spent = f"{seen.requests} of at most {declared.sample} requests"
+    branch.add(line(f"{estimate}surely between {_percent(seen.lower)} and {_percent(seen.upper)}; {spent}"))
+    return branch
+
+
+def _replayed(seen: ShadowResult) -> Tree:
+    """What a Shadow's challenger answered to the champion's requests."""
+    branch = Tree(line(f"Replay: {seen.requests} of {seen.logged} logged requests,", _failures(seen)))
+    if seen.agreement is not None:
+        changed = f"{seen.changed} of {seen.compared} changed"
+        branch.add(line(f"{_percent(seen.agreement)} of the decisions are the champion's ({changed})"))
+    apart = (
+        None if seen.correlation is None else f"rank correlation {seen.correlation:.3f}",
+        None if seen.difference is None else f"mean difference {seen.difference:.4f}",
+    )
+    if any(apart):
+        branch.add(line("probabilities:", ", ".join(part for part in apart if part)))
+    if seen.hidden:
+        branch.add(line(f"sent empty, because the log holds no values of them: {', '.join(seen.hidden)}"))
+    if seen.latency is not None:
+        branch.add(
+            line(f"latency p50 {seen.latency.p50:g} ms, p95 {seen.latency.p95:g} ms, p99 {seen.latency.p99:g} ms")
+        )
+    return branch
+
+
+def _failures(seen: ShadowResult) -> str:
+    problem = f" (the first: {seen.problem})" if seen.problem else ""
+    return f"{seen.errors} failed{problem}, {seen.slow} too slow"
+
+
+def _verdict(verdict: Verdict, version: str, champion: str) -> Tree:
     """Each metric with its counts, what was estimated, between which bounds it surely lies, and the evidence."""
     branch = Tree(line("Analysis", f"{verdict.result}:", verdict.message))
-    beside = champion if champion != version else "the champion before"
     for test in verdict.tests:
-        branch.add(_test(test, version, beside or "the champion"))
+        branch.add(_test(test, version, champion))
     return branch
 
 
@@ -150,9 +197,9 @@ def _sample(sample: Sample, name: TestName) -> str:
     if name is TestName.Scores:
         mean = "" if sample.estimate is None else f", mean {sample.estimate:.3f}"
         return f"{sample.size} probabilities{mean}"
-    what = ("failed", "requests") if name is TestName.ErrorRate else ("too slow", "answers")
+    befell, what = EVENTS[name]
     share = "" if sample.estimate is None else f" ({_percent(sample.estimate)})"
-    return f"{sample.events or 0} {what[0]} of {sample.size} {what[1]}{share}"
+    return f"{sample.events or 0} {befell} of {sample.size} {what}{share}"
 
 
 def _percent(share: float) -> str:
