@@ -7,6 +7,10 @@ versions' rates rise to the threefold and fall again within each step. Bad: at 1
 The rival is what is usually written: a z-test of two pooled shares and the Kolmogorov-Smirnov test, each with the same
 share of the false alarms, from the canary's least requests on.
 
+A/B tests of errors: half and half, looked at every ten seconds until the analysis fails, one version is surely better,
+or the challenger had 10,000 requests; of versions that are alike, and of two of which one fails more often. The rival
+is a two-sided z-test with the same share of the false alarms, looked at as often.
+
 python -m hack.bench.canary [--canaries 1000]
 """
 
@@ -20,7 +24,8 @@ from statistics import NormalDist, median
 import numpy as np
 
 from churn_operator.api.analysis import AnalysisSpec, TestOutcome
-from churn_operator.churnmodel.analysis import Terms, judge
+from churn_operator.api.rollout import ABTestSpec, Winner
+from churn_operator.churnmodel.analysis import Terms, compare, judge
 from churn_operator.churnmodel.counts import Counts, Scores
 from churn_operator.churnmodel.evidence import Share, ks_distance
 
@@ -34,6 +39,7 @@ ASKED = 400
 HELD_OUT = 1409
 """Rows, as of the Telco sample."""
 TERMS = Terms(AnalysisSpec(), stages=len(STEPS))
+TEST, TEST_TERMS = ABTestSpec(), Terms(AnalysisSpec(), stages=3)
 USUAL = np.random.default_rng(0).beta(0.6, 1.6, 100_000)
 """Probabilities: many customers are sure to stay."""
 
@@ -62,6 +68,12 @@ BAD = {
     "slow answers 3 % -> 20 %": Rates(slow=0.20),
     "scores moved by 1.5 in log-odds": Rates(shift=1.5),
 }
+DIFFERENT = (
+    ("errors 1 % -> 3 %", GOOD, Rates(errors=0.03), Winner.Champion),
+    ("errors 3 % -> 1 %", Rates(errors=0.03), GOOD, Winner.Challenger),
+    ("errors 2 % -> 1 %", Rates(errors=0.02), GOOD, Winner.Challenger),
+)
+"""Champion and challenger, and who is better."""
 Judge = Callable[[Counts, Counts, Scores], bool]
 
 
@@ -72,19 +84,19 @@ def drawn(rng: np.random.Generator, requests: int, rates: Rates, spread: np.ndar
 
 
 def step(
-    rng: np.random.Generator, share: float, canary: Rates, *, surge: bool = False
+    rng: np.random.Generator, share: float, canary: Rates, *, champion: Rates = GOOD, surge: bool = False
 ) -> Iterator[tuple[Counts, Counts]]:
     """The counts of champion and canary, look by look."""
-    champion, challenger = Counts(), Counts()
-    usual, own = GOOD.spread(), canary.spread()
+    theirs, challenger = Counts(), Counts()
+    usual, own = champion.spread(), canary.spread()
     looks = STEP_SECONDS // LOOK_SECONDS
     for number in count():
         factor = 1 + 2 * np.sin(np.pi * (number % looks) / looks) if surge else 1.0
         requests = int(rng.poisson(REQUESTS_A_SECOND * LOOK_SECONDS))
         to_canary = int(rng.binomial(requests, share))
-        champion += drawn(rng, requests - to_canary, GOOD.times(factor), usual)
+        theirs += drawn(rng, requests - to_canary, champion.times(factor), usual)
         challenger += drawn(rng, to_canary, canary.times(factor), own)
-        yield champion, challenger
+        yield theirs, challenger
 
 
 def ours(champion: Counts, challenger: Counts, offline: Scores) -> bool:
@@ -98,10 +110,10 @@ def rival(champion: Counts, challenger: Counts, offline: Scores) -> bool:
     return any(z_test(*pair) for pair in shares) or ks_test(offline, challenger.scores)
 
 
-def z_test(reference: Share, challenger: Share) -> bool:
+def z_test(reference: Share, challenger: Share, alpha: float = TERMS.alpha) -> bool:
     pooled = (reference.events + challenger.events) / (reference.trials + challenger.trials)
     spread = sqrt(pooled * (1 - pooled) * (1 / reference.trials + 1 / challenger.trials))
-    return spread > 0 and (challenger.estimate - reference.estimate) / spread > quantile(TERMS.alpha)
+    return spread > 0 and (challenger.estimate - reference.estimate) / spread > quantile(alpha)
 
 
 def ks_test(offline: Scores, live: Scores) -> bool:
@@ -142,6 +154,38 @@ def until_caught(rng: np.random.Generator, canaries: int, bad: Rates, judged: Ju
     return found
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What came of one A/B test."""
+
+    winner: Winner
+    failed: bool
+    """The analysis, before anybody won."""
+    requests: int
+    fooled: bool
+    """The rival named a winner by then."""
+
+
+def ab_test(rng: np.random.Generator, champion: Rates, challenger: Rates, *, surge: bool = False) -> Ended:
+    offline = tuple(rng.multinomial(HELD_OUT, GOOD.spread()).tolist())
+    fooled, share = False, TEST.weight / 100
+    for theirs, own in step(rng, share, challenger, champion=champion, surge=surge):
+        found = compare(TEST, theirs, own, TEST_TERMS)
+        fooled = fooled or is_apart(theirs.failed, own.failed)
+        failed = judge(theirs, own, offline, TEST_TERMS).result is TestOutcome.Fail
+        if failed or found.winner is not Winner.Undecided or own.requests >= TEST.sample:
+            return Ended(found.winner, failed, own.requests, fooled)
+    raise AssertionError("a step never ends")
+
+
+def is_apart(one: Share, other: Share) -> bool:
+    """By the z-test, in either direction."""
+    alpha = TEST_TERMS.stage_alpha / 2
+    return min(one.trials, other.trials) >= TEST_TERMS.analysis.min_requests and (
+        z_test(one, other, alpha) or z_test(other, one, alpha)
+    )
+
+
 def needed(rng: np.random.Generator, bad: Rates) -> int:
     """Requests of the canary after which the tests of fixed size, asked once, see a bad one in 95 of 100."""
     usual, own = GOOD.spread(), bad.spread()
@@ -172,6 +216,22 @@ def main() -> None:
         caught = sum(requests <= WITHIN for requests in found) / canaries
         sizes = f"median {median(found):.0f} requests   tests of fixed size {needed(rng, bad)}, at one look"
         print(f"  {name:32} {caught:6.1%} (bound 95 %), {sizes}")
+    tell_ab_tests(rng, canaries)
+
+
+def tell_ab_tests(rng: np.random.Generator, tests: int) -> None:
+    print(f"{tests} A/B tests of errors at {TEST.weight} %, of at most {TEST.sample:,} requests of the challenger:")
+    for name, surge in (("alike, constant rates", False), ("alike, rates that surge", True)):
+        ended = [ab_test(rng, GOOD, GOOD, surge=surge) for _ in range(tests)]
+        named, failed, fooled = (
+            sum(which) / tests
+            for which in zip(*((e.winner is not Winner.Undecided, e.failed, e.fooled) for e in ended), strict=True)
+        )
+        print(f"  {name:26} {named:6.1%} had a winner, {failed:.1%} failed (bound 5 %)   z-test {fooled:6.1%}")
+    for name, champion, challenger, right in DIFFERENT:
+        ended = [ab_test(rng, champion, challenger) for _ in range(tests)]
+        found = [e.requests for e in ended if e.winner is right]
+        print(f"  {name:26} {len(found) / tests:6.1%} found, median {median(found):.0f} requests of the challenger")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,11 @@ ACCEPTED = [
             "data": DATA,
             "rollout": {"strategy": "Shadow", "shadow": {"requests": 100, "requestsPerSecond": 5, "minAgreement": 0.9}},
         },
+        "that is put beside the champion": {
+            "data": DATA,
+            "serving": {"gateway": {"parentRefs": [{"name": "public"}]}},
+            "rollout": {"strategy": "ABTest", "abTest": {"weight": 30, "metric": "Latency", "sample": 500}},
+        },
         "with personal data": {
             "data": DATA | {"idColumn": "id", "pii": [{"column": "email"}, {"column": "id", "action": "Hash"}]}
         },

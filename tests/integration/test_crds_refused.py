@@ -144,7 +144,23 @@ REFUSED_MODELS = {
     ),
     "with a canary and no gateway": (
         {"data": DATA, "rollout": {"strategy": "Canary"}},
-        "spec: .*strategy Canary needs serving.gateway.*GatewayRequired",
+        "spec: .*strategy Canary or ABTest needs serving.gateway.*GatewayRequired",
+    ),
+    "with an A/B test and no gateway": (
+        {"data": DATA, "rollout": {"strategy": "ABTest"}},
+        "spec: .*strategy Canary or ABTest needs serving.gateway.*GatewayRequired",
+    ),
+    "with an A/B test that the challenger can never win": (
+        canary(10, strategy="ABTest", abTest={"sample": 99}),
+        "spec.rollout: .*abTest.sample must not be fewer than analysis.minRequests",
+    ),
+    "with an A/B test of nobody": (
+        canary(10, strategy="ABTest", abTest={"weight": 0}),
+        "spec.rollout.abTest.weight: .*greater than or equal to 1",
+    ),
+    "with an A/B test of a metric that is none": (
+        canary(10, strategy="ABTest", abTest={"metric": "Revenue"}),
+        'spec.rollout.abTest.metric: Unsupported value: "Revenue"',
     ),
     "with a gateway of no name": (
         canary(10, serving={"gateway": {"parentRefs": []}}),

@@ -65,7 +65,7 @@ class ShadowSpec(Model):
 class ABTestSpec(Model):
     """What decides between two versions that share the traffic.
 
-    A test that is declared otherwise while it is under way begins anew: a metric chosen by what it shows shows anything.
+    A test that is declared otherwise while it is under way begins anew: a metric is not chosen by what it has shown.
     """
 
     weight: Annotated[int, Field(ge=1, le=99)] = 50

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 from rich.tree import Tree
+from support.canary import abtest, canary, counters
 from support.kinds import EARLIER, NOW, make_version
+from support.shadow import left, shadow
 from support.shell import (
     BACK,
     DIGEST,
@@ -20,6 +22,7 @@ from support.shell import (
     run_spec,
 )
 
+from churn_operator.churnmodel.rollout import decide_rollout
 from churn_operator.cli import moment
 from churn_operator.cli.failure import Failure
 from churn_operator.cli.summary import Summary, number_of, run_of, summarise
@@ -95,6 +98,101 @@ def test_a_model_in_the_midst_of_everything_is_shown_whole() -> None:
     under_way = {"phase": "Running", "progress": {"percent": 40, "step": "search"}}
     by_drift = run(2, under_way, trigger="Drift", reason="40 % of the features drifted.", requestedBy=None)
     assert drawn(tree(seen(SHIFTING, by_drift, run(3, WAITING), drift=DRIFTED), NOW)) == WHOLE
+
+
+def beside(counted: dict[str, Any]) -> Summary:
+    """A model whose A/B test is as the operator would have it with such counts."""
+    rollout = decide_rollout(abtest(counters=counted), NOW)
+    assert rollout.progress is not None
+    shares = [{"version": version, "percent": percent} for version, percent in rollout.weights.items()]
+    status = {"versions": [v.to_dict() for v in rollout.versions], "rollout": rollout.progress.to_dict()}
+    spec = SPEC["rollout"] | {"strategy": "ABTest"}  # type: ignore[operator] # JSON
+    return seen(SERVING | status | {"traffic": shares}, rollout=spec)
+
+
+def shown_of(summary: Summary) -> str:
+    """The branch of the rollout."""
+    branches = (drawn(branch) for branch in tree(summary, NOW).children)
+    return next(shown for shown in branches if shown.startswith("Rollout of"))
+
+
+def test_an_a_b_test_tells_who_is_better_and_by_what() -> None:
+    shown = shown_of(beside({"v1": counters(900, 20), "v2": counters(900, 21)}))
+    assert (
+        shown.partition("└──")[0]
+        == """\
+Rollout of v2 (ABTest): Shifting, step 1 of 1, 50 % of the traffic, since 2026-11-21T11:58:00Z (2m)
+├── Goes no further yet: the A/B test has no winner yet
+├── A/B test of ErrorRate Undecided: 21 of 900 requests failed or were given up (2.3%), the champion's 20 of 900 (2.2%):
+│   neither is surely better with 900 of 1,000 requests.
+│   ├── v2: 21 failed of 900 requests (2.33 %); v1: 20 failed of 900 requests (2.22 %)
+│   """
+    )
+    assert "difference 0.11 %, surely between -3.22 % and 3.46 %; 900 of at most 1000 requests" in shown
+
+
+def test_the_winner_of_an_a_b_test_is_told_beside_the_champion_before() -> None:
+    shown = shown_of(beside({"v1": counters(900, 90), "v2": counters(900, 9)}))
+    assert "Rollout of v2 (ABTest): Guarding" in shown
+    assert "A/B test of ErrorRate Challenger: 9 of 900" in shown
+    assert "v2: 9 failed of 900 requests (1.00 %); the champion before: 90 failed of 900 requests (10.00 %)" in shown
+
+
+def test_before_anything_was_counted_an_a_b_test_says_so() -> None:
+    begun = canary(spec={"strategy": "ABTest"})
+    progress = decide_rollout(begun, NOW).progress
+    assert progress is not None
+    spec = SPEC["rollout"] | {"strategy": "ABTest"}  # type: ignore[operator] # JSON
+    shown = shown_of(seen(SHIFTING | {"rollout": progress.to_dict()}, rollout=spec))
+    assert shown.splitlines()[1:] == [
+        "└── A/B test of ErrorRate Undecided: Nothing was counted yet.",
+        "    ├── v2: 0 failed of 0 requests; v1: 0 failed of 0 requests",
+        "    └── surely between -100.00 % and 100.00 %; 0 of at most 10000 requests",
+    ]
+
+
+def replayed(**fields: Any) -> str:
+    """The rollout whose replay found this."""
+    spec = {"min_agreement": 0.9}
+    progress = decide_rollout(shadow(left(**fields), spec={"shadow": spec}), NOW).progress
+    assert progress is not None
+    strategy = SPEC["rollout"] | {"strategy": "Shadow", "shadow": spec}  # type: ignore[operator] # JSON
+    return shown_of(seen(SHIFTING | {"rollout": progress.to_dict()}, rollout=strategy))
+
+
+def test_what_a_replay_found_is_told() -> None:
+    shown = replayed(slow=3)
+    assert (
+        """\
+├── Replay: 500 of 9000 logged requests, 0 failed, 3 too slow
+│   ├── 98.00 % of the decisions are the champion's (10 of 500 changed)
+│   ├── probabilities: rank correlation 0.970, mean difference 0.0200
+│   └── latency p50 2.5 ms, p95 4 ms, p99 9 ms
+"""
+        in shown
+    )
+    assert "10 changed of 500 decisions (2.00 %)" in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "unexpected"),
+    [
+        pytest.param({"errors": 100, "problem": "503"}, "100 failed (the first: 503)", "sent empty", id="failures"),
+        pytest.param({"correlation": None}, "probabilities: mean difference 0.0200", "correlation", id="all the same"),
+        pytest.param(
+            {"compared": 0, "changed": 0, "hidden": ("email",), "scores": None}
+            | dict.fromkeys(("agreement", "correlation", "difference")),
+            "sent empty, because the log holds no values of them: email",
+            "probabilities: ",
+            id="personal data",
+        ),
+        pytest.param({"errors": 500, "latency": None}, "500 failed", "latency p50", id="no answer"),
+    ],
+)
+def test_what_a_replay_did_not_find_is_left_out(fields: dict[str, Any], expected: str, unexpected: str) -> None:
+    shown = replayed(**fields)
+    assert expected in shown
+    assert unexpected not in shown
 
 
 @pytest.mark.parametrize(

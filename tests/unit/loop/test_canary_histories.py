@@ -10,6 +10,7 @@ from support.kinds import make_spec
 from support.memory import counted_text
 from unit.loop.test_histories import Histories
 
+from churn_operator.api.rollout import ABTestSpec
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.core.clock import stamp
 
@@ -25,6 +26,8 @@ SPEC = make_spec(
         "analysis": {"minRequests": 100},
     },
 )
+AB_TEST = {"strategy": "ABTest", "ab_test": ABTestSpec(sample=4000)}
+WHY_CHAMPION = ("answered a prediction", "won the A/B test", "was promoted by", "took the traffic back")
 EXAMPLES = int(os.environ.get("HISTORIES", "25"))
 """The promise is about 10,000 of them: `hack/bench/run histories`."""
 
@@ -42,15 +45,18 @@ class CanaryHistories(Histories):
         self.fell_silent: set[str] = set()
         self.the_gateway_comes_and_goes(there=True)
 
-    @rule(requests=st.sampled_from([10, 400, 3000]), readable=st.booleans())
-    def clients_ask(self, requests: int, *, readable: bool) -> None:
+    @rule(requests=st.sampled_from([10, 400, 3000]), readable=st.booleans(), writes=st.none() | st.integers(0, 3))
+    def clients_ask(self, requests: int, *, readable: bool, writes: int | None = None) -> None:
         """Whoever has traffic answers; a challenger that is bad fails half of what it is asked."""
         for version in (v["version"] for v in self._versions()):
             asked = requests * self._weights().get(version, 0) // 100
-            errors = asked // 2 if version in self.bad else 0
+            errors = round(asked * self._share_of_errors(version))
             self.counts[version] = self.counts.get(version, Counts()) + Counts(asked, errors)
             self.cluster.told[version] = counted_text(version, self.counts[version]) if readable else None
-        self.look(10, None)
+        self.look(10, writes)
+
+    def _share_of_errors(self, version: str) -> float:
+        return 0.5 if version in self.bad else 0.0
 
     @rule(there=st.booleans())
     def the_gateway_comes_and_goes(self, *, there: bool) -> None:
@@ -150,7 +156,46 @@ class CanaryHistories(Histories):
         return found
 
 
+class ABTestHistories(CanaryHistories):
+    """Versions share the traffic, of which some are better and some are worse than most."""
+
+    spec = SPEC.model_copy(update={"rollout": SPEC.rollout.model_copy(update=AB_TEST)})
+
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        self.better: set[str] = set()
+
+    @rule(writes=st.none() | st.integers(0, 3))
+    def a_better_one_comes_and_clients_ask(self, writes: int | None) -> None:
+        self.a_challenger_comes(bad=False)
+        if self._champion():
+            self.better |= {v["version"] for v in self._versions() if v["state"] == "RollingOut"}
+        self.clients_ask(3000, readable=True, writes=writes)
+        self.look(60, writes)
+
+    @rule(metric=st.sampled_from(["ErrorRate", "Latency"]), sample=st.sampled_from([1000, 4000]))
+    def another_test_is_declared(self, metric: str, sample: int) -> None:
+        self._model()["spec"]["rollout"]["abTest"] |= {"metric": metric, "sample": sample}
+        self.look(1, None)
+
+    @invariant()
+    def who_took_over_was_better_or_somebody_ordered_it(self) -> None:
+        for version in self._versions():
+            if "won the A/B test" in version["reason"]:
+                assert version["version"] in self.better
+
+    @invariant()
+    def the_first_alone_takes_the_traffic_without_a_test(self) -> None:
+        for version in self._versions():
+            assert version["state"] != "Champion" or any(why in version["reason"] for why in WHY_CHAMPION)
+
+    def _share_of_errors(self, version: str) -> float:
+        return 0.5 if version in self.bad else 0.01 if version in self.better else 0.1
+
+
+MANY = settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 TestCanaryHistories = CanaryHistories.TestCase
-TestCanaryHistories.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestCanaryHistories.settings = MANY
+TestABTestHistories = ABTestHistories.TestCase
+TestABTestHistories.settings = MANY
