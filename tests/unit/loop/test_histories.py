@@ -277,7 +277,7 @@ class Shadows(Histories):
         served = {"Champion", "Retired", "Quarantined"}
         versions = self._model().get("status", {}).get("versions", ())
         self.first = getattr(self, "first", None) or next(
-            (v["version"] for v in versions if v["state"] in served), None
+            (v["version"] for v in reversed(versions) if v["state"] in served), None
         )
         assert {v["version"] for v in versions if v["state"] in served} <= self._passed() | {self.first}
 
