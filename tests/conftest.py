@@ -17,7 +17,7 @@ LEVELS = {"unit": ("unit", "golden"), "integration": ("integration",), "end to e
 COUNTED = Path(__file__).parents[1] / "reports/pyramid.json"
 
 
-ROLLOUTS = {"test_canary.py", "test_fallback.py", "test_shadow.py"}
+ROLLOUTS = {"test_approval.py", "test_canary.py", "test_fallback.py", "test_shadow.py"}
 """Modules of e2e that break nothing which others use."""
 
 

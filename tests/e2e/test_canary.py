@@ -195,6 +195,22 @@ def test_an_aborted_canary_leaves_the_champion_with_all_of_the_traffic(door: Doo
     assert condition(door.model(), "RolloutHealthy")["message"] == f"v4 was aborted by {door.me}: to see"
 
 
+def test_an_ab_test_whose_sample_is_spent_leaves_the_champion(door: Door) -> None:
+    """Two versions that both answer everything: nobody wins, and the split ends."""
+    ab_test = {"weight": 50, "metric": "ErrorRate", "sample": 1000}
+    patch = json.dumps({"spec": {"rollout": {"strategy": "ABTest", "abTest": ab_test}}})
+    door.stage.kubectl.run("patch", "chm", "gym", "--type=merge", "--patch", patch)
+    door.retrain(5)
+    with door.load() as load:
+        door.wait("v5 RolledBack", lambda: door.state("v5") == "RolledBack", 180)
+    assert not load.failures, load.failures[:3]
+    compared = door.rollout()["comparison"]
+    assert compared["winner"] == "None"
+    assert compared["challenger"]["size"] >= 1000
+    assert compared["lower"] <= 0 <= compared["upper"]
+    assert door.champion("v1")
+
+
 def test_a_route_that_somebody_changes_is_put_right(door: Door) -> None:
     weights = '[{"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 0}]'
     door.stage.kubectl.run("patch", "httproute", "gym", "--type=json", "--patch", weights)
