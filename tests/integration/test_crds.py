@@ -57,6 +57,7 @@ ACCEPTED = [
         "with personal data": {
             "data": DATA | {"idColumn": "id", "pii": [{"column": "email"}, {"column": "id", "action": "Hash"}]}
         },
+        "that follows its registry": {"data": DATA, "registry": {"follow": True}},
         "with a schedule of its own": {"data": DATA, "monitoring": MONITORING | {"schedule": "@every 10s"}},
     }.items()
 ] + [
@@ -64,6 +65,18 @@ ACCEPTED = [
     pytest.param("TrainingRun", "telco-7", RUN | {"requestedBy": "alice@example.com"}, id="a run somebody asked for"),
     pytest.param("TrainingRun", "telco-x-7", RUN | {"modelRef": {"name": "telco-x"}}, id="a run of a dashed model"),
     pytest.param("TrainingRun", "telco-7", RUN | {"trigger": "Drift", "evidence": EVIDENCE}, id="a run with evidence"),
+    pytest.param(
+        "TrainingRun",
+        "telco-7",
+        RUN | {"trigger": "RegistryMoved", "candidate": {"registryVersion": "7"}},
+        id="a run of a registered version",
+    ),
+    pytest.param(
+        "TrainingRun",
+        "telco-7",
+        RUN | {"candidate": {"registryVersion": "7"}},
+        id="a run by hand of a registered version",
+    ),
     pytest.param("DriftMonitor", "telco-weekly", MONITOR | {"schedule": "@weekly"}, id="a second monitor"),
 ]
 SPECS: dict[str, type[Model]] = {

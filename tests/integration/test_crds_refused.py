@@ -309,6 +309,27 @@ REFUSED = [
         id="a run that somebody asked for and nobody did",
     ),
     pytest.param(
+        "TrainingRun",
+        "telco-7",
+        RUN | {"trigger": "RegistryMoved"},
+        "spec: .*candidate belongs to the trigger RegistryMoved, which needs it, and to Manual",
+        id="a run of a registered version that says not which",
+    ),
+    pytest.param(
+        "TrainingRun",
+        "telco-7",
+        RUN | {"trigger": "NewData", "candidate": {"registryVersion": "7"}},
+        "spec: .*candidate belongs to the trigger RegistryMoved, which needs it, and to Manual",
+        id="a run of new data and of a registered version",
+    ),
+    pytest.param(
+        "TrainingRun",
+        "telco-7",
+        RUN | {"candidate": {"registryVersion": "champion"}},
+        "spec.candidate.registryVersion: Invalid value",
+        id="a run of a registered version that is no number",
+    ),
+    pytest.param(
         "ChurnModel",
         "telco",
         {"data": DATA, "approval": {"required": True, "timeout": "0d"}},

@@ -133,8 +133,11 @@ def make_comparison(lower_bound: float, *, unseen: bool = True) -> ComparisonRes
     )
 
 
-def make_run(number: int, phase: RunPhase, trigger: Trigger = Trigger.Initial, **status: Any) -> RunSeen:
+def make_run(
+    number: int, phase: RunPhase, trigger: Trigger = Trigger.Initial, candidate: str | None = None, **status: Any
+) -> RunSeen:
     """A run of telco, as its model sees it."""
+    judged = {"candidate": {"registryVersion": candidate}} if candidate else {}
     fields: dict[str, Any] = {"phase": phase, "resolved": make_resolved(number), "revision": f"version:{number}"}
     if phase in SETTLED:
         fields["finished_at"] = EARLIER
@@ -145,7 +148,7 @@ def make_run(number: int, phase: RunPhase, trigger: Trigger = Trigger.Initial, *
     return RunSeen(
         name=f"telco-{number}",
         number=number,
-        spec=TrainingRunSpec.model_validate({"modelRef": {"name": "telco"}, "trigger": trigger}),
+        spec=TrainingRunSpec.model_validate({"modelRef": {"name": "telco"}, "trigger": trigger} | judged),
         status=TrainingRunStatus.model_validate(fields | status),
     )
 
@@ -240,9 +243,12 @@ def serving_world(spec: ChurnModelSpec | None = None, **fields: Any) -> ChurnMod
 
 
 def run_world(
-    status: Mapping[str, Any] | None = None, *, revision: str | None = None, **fields: Any
+    status: Mapping[str, Any] | None = None, *, revision: str | None = None, candidate: str | None = None, **fields: Any
 ) -> TrainingRunWorld:
-    spec = TrainingRunSpec.model_validate({"modelRef": {"name": "telco"}, "trigger": "Initial", "revision": revision})
+    judged = {"trigger": "RegistryMoved", "candidate": {"registryVersion": candidate}} if candidate else {}
+    spec = TrainingRunSpec.model_validate(
+        {"modelRef": {"name": "telco"}, "trigger": "Initial", "revision": revision} | judged
+    )
     defaults: dict[str, Any] = {
         "settings": SETTINGS,
         "object": make_object("TrainingRun", "telco-2", spec.to_dict()),

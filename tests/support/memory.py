@@ -116,6 +116,7 @@ class MemoryCluster:
         obj["status"] = theirs | deepcopy(dict(status))
 
     async def set_alias(self, alias: Alias) -> None:
+        self._write()
         self._track()
         self.aliases[alias.alias] = alias.version
 

@@ -55,7 +55,11 @@ class MlflowServer:
         """A registered model with so many versions."""
         self._post("registered-models/create", name=model)
         for _ in range(versions):
-            self._post("model-versions/create", name=model, source="s3://models/anything")
+            self.version(model)
+
+    def version(self, model: str) -> None:
+        """Another version, of nothing in particular."""
+        self._post("model-versions/create", name=model, source="s3://models/anything")
 
     def _post(self, path: str, **body: str) -> None:
         url, data = f"{self.uri}/api/2.0/mlflow/{path}", json.dumps(body).encode()

@@ -29,7 +29,7 @@ from churn_operator.api.base import (
 from churn_operator.api.data import DataSpec
 from churn_operator.api.driftmonitor import MonitoringSpec
 from churn_operator.api.rollout import GatewaySpec, RolloutSpec, RolloutStatus
-from churn_operator.api.tasks import Golden, ModelRef
+from churn_operator.api.tasks import Candidate, Golden, ModelRef
 from churn_operator.api.training import DEFAULT_GATES, Gates, TrainingSpec
 from churn_operator.api.trainingrun import Trigger
 
@@ -105,6 +105,14 @@ class TrackingSpec(Model):
     """MLflow experiment. Defaults to <namespace>.<name>."""
 
 
+class RegistrySpec(Model):
+    """What becomes of the alias `champion` in MLflow where somebody points it at another version."""
+
+    follow: bool = False
+    """Opens a run that judges that version by the gates like any other; a version that passes is rolled out. Either
+    way the alias goes back to the champion: it never says more than what serves."""
+
+
 class StorageSpec(Model):
     """A folder of the object store and who may write it."""
 
@@ -149,6 +157,8 @@ class ChurnModelSpec(Model):
     """When to train again."""
     tracking: TrackingSpec = TrackingSpec()
     """Where runs are recorded."""
+    registry: RegistrySpec = RegistrySpec()
+    """What a move of the alias `champion` means."""
     storage: StorageSpec = StorageSpec()
     """Where model files are kept."""
     suspend: bool = False
@@ -181,11 +191,13 @@ class ServedVersion(Model):
     model: ModelRef
     """Its files."""
     revision: Revision
-    """The state of the data it learned from."""
+    """The state of the data it learned from, or, of a registered version, that it was judged by."""
     spec_digest: Digest
     """Digest of the data, training and gates it was made by."""
     registry_version: Word
     """Its version in MLflow's registry."""
+    candidate: Candidate | None = None
+    """The registered version that its run judged; absent where the run trained it."""
     image: Annotated[str, Field(max_length=512)]
     """The predictor that serves it; never changed in a version."""
     fetch_image: Annotated[str, Field(max_length=512)]
@@ -283,6 +295,9 @@ class ChurnModelStatus(Model):
     """Who answers in the champion's place; absent while the champion does."""
     last_run: Annotated[int, Field(ge=0)] = 0
     """The highest number a run of this model ever had; none is used twice."""
+    alias: Word | None = None
+    """The registered version that the alias `champion` was last seen at where it belongs: if it is at another, somebody
+    moved it. Absent where nobody follows it."""
     data: DataState | None = None
     """What the last probe of the source found."""
     retraining: Retraining | None = None

@@ -32,6 +32,8 @@ RUN_TAG = "churnops.dev/run"
 """MLflow run and model version tag: name of the TrainingRun."""
 OWNER_TAG = "churnops.dev/owner"
 """Registered model tag: whose it is."""
+MODEL_DIGEST_TAG = "churnops.dev/model-digest"
+"""Model version tag: the digest of its files."""
 PROGRESS_TAG = "churnops.dev/progress"
 """MLflow run tag: a Progress."""
 RESULT_TAG = "churnops.dev/result"
@@ -119,8 +121,15 @@ class ComparisonResult(Comparison):
     is favoured."""
 
 
+class Candidate(Model):
+    """A version of the registered model that is judged as it is: nothing is trained."""
+
+    registry_version: Annotated[str, Field(max_length=19, pattern=r"^[1-9][0-9]*$")]
+    """Its number in MLflow's registry."""
+
+
 class TrainTask(Model):
-    """Train, evaluate and register one challenger."""
+    """Train, evaluate and register one challenger, or evaluate one that is registered."""
 
     kind: Literal["Train"] = "Train"
     """Which task this is."""
@@ -154,6 +163,8 @@ class TrainTask(Model):
     """MLflow registered model."""
     storage_uri: Uri
     """Folder in the object store under which model files and snapshots are kept (s3://…, or a path on a laptop)."""
+    candidate: Candidate | None = None
+    """The registered version to judge; absent where one is trained."""
     champion: ChampionRef | None = None
     """The version to beat; absent while none serves."""
     comparisons: Annotated[tuple[Comparison, ...], Field(max_length=32)] = ()
@@ -166,12 +177,12 @@ class TrainResult(Model):
     outcome: Literal["Trained"] = "Trained"
     """What came of it."""
     data: DataRead
-    """The rows it learned from."""
+    """The rows it learned from; of a registered version, those it was judged by."""
     estimator: Word
     """The candidate that was kept."""
     metrics: Metrics
     """Of the challenger on the held-out rows; `parity` is the largest difference between the ONNX model's
-    probabilities and scikit-learn's over them."""
+    probabilities and scikit-learn's over them, or, of a registered version, for its golden request."""
     threshold: Annotated[float, Field(ge=0, le=1)]
     """Probability at or above which a customer is called a churner."""
     comparisons: Annotated[tuple[ComparisonResult, ...], Field(max_length=32)] = ()

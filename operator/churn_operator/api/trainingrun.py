@@ -20,7 +20,7 @@ from churn_operator.api.base import (
     Word,
     rules,
 )
-from churn_operator.api.tasks import ColumnDrift, Progress, Resolved, TrainResult, Window
+from churn_operator.api.tasks import Candidate, ColumnDrift, Progress, Resolved, TrainResult, Window
 from churn_operator.api.training import Gates
 
 
@@ -31,6 +31,7 @@ class Trigger(StrEnum):
     SpecChanged = "SpecChanged"
     Drift = "Drift"
     NewData = "NewData"
+    RegistryMoved = "RegistryMoved"
     Manual = "Manual"
 
 
@@ -74,6 +75,10 @@ class TrainingRunSpec(Model):
         json_schema_extra=rules(
             ("self == oldSelf", "a TrainingRun's spec cannot be changed: create another run"),
             ("!has(self.evidence) || self.trigger == 'Drift'", "evidence belongs to the trigger Drift"),
+            (
+                "has(self.candidate) ? self.trigger in ['RegistryMoved', 'Manual'] : self.trigger != 'RegistryMoved'",
+                "candidate belongs to the trigger RegistryMoved, which needs it, and to Manual",
+            ),
             ("!has(self.requestedBy) || self.trigger == 'Manual'", "requestedBy belongs to the trigger Manual"),
         )
     )
@@ -88,6 +93,8 @@ class TrainingRunSpec(Model):
     """The state of the data to read; absent, the one that the Job finds."""
     evidence: Evidence | None = None
     """What was seen, when the trigger is Drift."""
+    candidate: Candidate | None = None
+    """A version of the model's own registered model: it is judged like a new one, and nothing is trained."""
     requested_by: User | None = None
     """Who asked for the run: the name of whoever creates it, who may then not approve it. Absent where the operator
     opened it."""

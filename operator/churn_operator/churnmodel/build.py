@@ -32,6 +32,7 @@ from churn_operator.churnmodel.observe import (
     server_name,
     tracking_uri,
 )
+from churn_operator.churnmodel.policies import answered, moved
 from churn_operator.core import clock
 from churn_operator.core.job import (
     RESTRICTED_CONTAINER,
@@ -78,7 +79,7 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
         desired += [] if world.constant is None else [Desired(_constant(world, world.constant))]
     champion = decision.rollout.champion
     if champion is not None:
-        desired += [Desired(_service(world, decision.rollout.serves or champion)), _alias(world, champion)]
+        desired += [Desired(_service(world, decision.rollout.serves or champion)), *_alias(world)]
     if champion is not None and world.spec.serving.gateway is not None and world.has_routes:
         desired.append(Desired(_route(world, world.spec.serving.gateway, decision.rollout.weights)))
     monitoring = world.spec.monitoring or (MonitoringSpec() if world.settings.collector_url else None)
@@ -142,13 +143,25 @@ def _route(world: ChurnModelWorld, gateway: GatewaySpec, weights: Mapping[str, i
     }
 
 
-def _alias(world: ChurnModelWorld, champion: ServedVersion) -> Alias:
-    return Alias(
+def _alias(world: ChurnModelWorld) -> tuple[Alias, ...]:
+    """At the champion of the status, which is the one that serves a look later at most.
+
+    Where somebody pointed it elsewhere, and that is followed, it stays there until their wish is kept in a run: whoever
+    dies between the two writes finds it, in one place or the other.
+    """
+    champion, asked = world.champion, moved(world)
+    why = "" if asked is None else answered(world, asked)
+    if champion is None or why is None:
+        return ()
+    alias = Alias(
         tracking_uri=tracking_uri(world.settings, world.spec),
         model=f"{world.namespace}.{world.name}",
         alias=CHAMPION_ALIAS,
         version=champion.registry_version,
+        seen=world.alias,
+        why=why,
     )
+    return (alias,)
 
 
 def _server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
@@ -300,6 +313,7 @@ def _run(world: ChurnModelWorld, opened: Open) -> dict[str, Any]:
         reason=wish.reason[:1024],
         revision=opened.revision,
         evidence=wish.evidence,
+        candidate=wish.candidate,
     )
     return {
         "apiVersion": API_VERSION,

@@ -18,7 +18,7 @@ from churn_operator.churnmodel.pods import is_ready, trouble
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
 from churn_operator.core.job import Absent, JobState, observe_job, pods_of
-from churn_operator.core.kind import Answer, Cluster, tracking_problem
+from churn_operator.core.kind import Answer, Cluster, champion_alias
 from churn_operator.core.objects import MODEL_LABEL, OWNED, Key, Object, is_controlled_by, name_of
 from churn_operator.settings import Settings
 
@@ -131,6 +131,8 @@ class ChurnModelWorld:
     unread: Mapping[str, str] = field(default_factory=dict)
     """By version: why it could not be read what its pods have counted."""
     kserve_missing: bool = False
+    alias: str | None = None
+    """The registered version that the alias of champions points at."""
     tracking_problem: str | None = None
 
     @property
@@ -218,6 +220,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     heard = await _counters(settings, cluster, key, spec, status)
     children = tuple(c for c in (*services, *jobs, *servers, *monitors, *(routes or ())) if is_controlled_by(c, obj))
     service = next((c for c in children if c["kind"] == "Service" and name_of(c) == key.name), None)
+    alias, problem = await champion_alias(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}")
     slot = int(now.timestamp() // parse_duration(spec.retraining.probe_interval).total_seconds())
     return ChurnModelWorld(
         settings=settings,
@@ -241,7 +244,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         counters={version: told for version, told in heard.items() if not isinstance(told, str)},
         unread={version: told for version, told in heard.items() if isinstance(told, str)},
         kserve_missing=kserve_missing,
-        tracking_problem=await tracking_problem(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}"),
+        alias=alias,
+        tracking_problem=problem,
     )
 
 

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from churn_operator.api.base import parse_duration
+from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.reasons import Reason
-from churn_operator.api.tasks import ProbeResult
+from churn_operator.api.tasks import Candidate, ProbeResult
 from churn_operator.api.trainingrun import Evidence, RunPhase, Trigger
 from churn_operator.churnmodel.observe import ChurnModelWorld, MonitorSeen, RunSeen
 from churn_operator.core import clock
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
-from churn_operator.core.objects import Violation
+from churn_operator.core.objects import CHAMPION_ALIAS, Violation
 
 RETRY_AFTER = timedelta(minutes=1)
 """A run that failed because a neighbour was away is repeated after this long, then twice as long, and so on."""
@@ -41,6 +42,7 @@ class Wish:
     trigger: Trigger
     reason: str
     evidence: Evidence | None = None
+    candidate: Candidate | None = None
 
 
 Retrain = Callable[[ChurnModelWorld], Wish | None]
@@ -52,6 +54,15 @@ def never_trained(world: ChurnModelWorld) -> Wish | None:
     if world.status.versions or any(run.status.phase is RunPhase.Accepted for run in world.runs):
         return None
     return Wish(Trigger.Initial, "No version has been accepted yet.")
+
+
+def registry_moved(world: ChurnModelWorld) -> Wish | None:
+    """Somebody pointed the alias at another version, and nothing is known of that one yet."""
+    version = moved(world)
+    if version is None or answered(world, version) is not None:
+        return None
+    reason = f"Alias {CHAMPION_ALIAS} was pointed at version {version}."
+    return Wish(Trigger.RegistryMoved, reason, candidate=Candidate(registry_version=version))
 
 
 def spec_changed(world: ChurnModelWorld) -> Wish | None:
@@ -92,7 +103,7 @@ def new_data(world: ChurnModelWorld) -> Wish | None:
     return Wish(Trigger.NewData, f"The source is in a new state, {revision}.")
 
 
-RETRAIN: tuple[Retrain, ...] = (never_trained, spec_changed, drift_detected, new_data)
+RETRAIN: tuple[Retrain, ...] = (never_trained, registry_moved, spec_changed, drift_detected, new_data)
 
 
 def suspended(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
@@ -135,6 +146,8 @@ def _pause(world: ChurnModelWorld, wish: Wish, last: RunSeen) -> timedelta:
         streak = len(list(takewhile(worth_repeating, (run for run in reversed(world.runs) if run.is_measured))))
         doubled: timedelta = RETRY_AFTER * 2 ** min(streak - 1, 10)
         return min(doubled, cooldown)
+    if wish.trigger is Trigger.RegistryMoved:
+        return timedelta(0)
     if last.status.resolved is not None and last.status.resolved.spec_digest != world.digest:
         return timedelta(0)
     if wish.trigger is Trigger.Initial and last.status.reason in DATA_AT_FAULT:
@@ -145,7 +158,7 @@ def _pause(world: ChurnModelWorld, wish: Wish, last: RunSeen) -> timedelta:
 def no_new_data(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:  # noqa: ARG001 - policies look alike
     """Nothing is trained twice on the same data by the same specification."""
     seen = {revision for digest, revision in tried(world) if digest == world.digest}
-    if not seen:
+    if not seen or wish.candidate is not None:
         return None
     match world.probe:
         case Broken(violation) | Running(Violation() as violation):
@@ -186,7 +199,7 @@ def is_served(world: ChurnModelWorld, wish: Wish) -> bool:
     run = next(
         (r for r in world.runs if not r.is_measured or (version is not None and r.status.version == version)), None
     )
-    if run is None or run.spec.trigger is not wish.trigger:
+    if run is None or (run.spec.trigger, run.spec.candidate) != (wish.trigger, wish.candidate):
         return False
     return run.status.resolved is None or run.status.resolved.spec_digest == world.digest
 
@@ -197,18 +210,65 @@ def held(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation | None:
 
 
 def tried(world: ChurnModelWorld) -> frozenset[tuple[str, str | None]]:
-    """Every specification and state of the data that a run has settled; the state is None where none was read."""
-    by_versions = {(version.spec_digest, version.revision) for version in world.status.versions}
+    """Every specification and state of the data that a run has settled; the state is None where none was read.
+
+    A run that judged a registered version has learned nothing from either.
+    """
+    trained = (version for version in world.status.versions if version.candidate is None)
+    by_versions = {(version.spec_digest, version.revision) for version in trained}
     by_runs = {
         (run.status.resolved.spec_digest, run.status.revision)
         for run in world.runs
         if run.status.resolved is not None and run.is_measured and not worth_repeating(run)
+        if run.spec.candidate is None
     }
     return frozenset(by_versions | by_runs)
 
 
 def worth_repeating(run: RunSeen) -> bool:
     return run.status.phase is RunPhase.Failed and run.status.reason in WORTH_REPEATING
+
+
+def moved(world: ChurnModelWorld) -> str | None:
+    """The version that somebody pointed the alias at, where that is followed.
+
+    Nobody did where the alias is still where it was last seen to belong: another version is champion since. And the
+    operator points it at nothing but what the status calls champion: it cannot die and find its own write.
+    """
+    champion, known = world.champion, world.status.alias
+    if not world.spec.registry.follow or champion is None or known is None:
+        return None
+    return None if world.alias in (None, known, champion.registry_version) else world.alias
+
+
+def answered(world: ChurnModelWorld, version: str) -> str | None:
+    """What became of the wish to serve the version; None while the alias alone knows of it.
+
+    The run is there before the alias goes back, and is found by what it judges: the same wish opens no second one. One
+    that came to a verdict answers whoever asks again, until another champion serves or the spec asks something else.
+    """
+    for known in world.status.versions:
+        if known.registry_version == version and known.state in (VersionState.RollingOut, VersionState.Quarantined):
+            return f"Version {version} is {known.version}, {known.state}: {known.reason}"
+    run = next((run for run in reversed(world.runs) if _judges(world, run, version)), None)
+    if run is None:
+        return None
+    if not run.is_measured:
+        return f"TrainingRun {run.name} judges version {version}."
+    reason = f", {run.status.reason}" if run.status.reason else ""
+    return f"TrainingRun {run.name} has judged version {version}: {run.status.phase}{reason}."
+
+
+def _judges(world: ChurnModelWorld, run: RunSeen, version: str) -> bool:
+    """Beside the present champion, and by the present specification."""
+    if run.spec.candidate is None or run.spec.candidate.registry_version != version:
+        return False
+    resolved = run.status.resolved
+    if resolved is None or not run.is_measured:
+        return True
+    compared = resolved.task.champion.version if resolved.task.champion else None
+    serves = world.champion.version if world.champion else None
+    return (resolved.spec_digest, compared) == (world.digest, serves) and not worth_repeating(run)
 
 
 def drifting(world: ChurnModelWorld) -> MonitorSeen | None:

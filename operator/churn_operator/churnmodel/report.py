@@ -50,6 +50,7 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
         handled=decision.rollout.handled or world.status.handled,
         fallback=decision.rollout.fallback,
         last_run=_last_run(world, decision, problem),
+        alias=_alias(world),
         data=_data(world, now),
         retraining=_retraining(decision),
         summary=_summary(world, decision, traffic),
@@ -357,6 +358,14 @@ def _phase(world: ChurnModelWorld, decision: Decision, ready: Judgement) -> str:
     if decision.rollout.champion is None:
         return "Failed" if world.runs and world.runs[-1].status.phase is not RunPhase.Accepted else "Pending"
     return "Serving" if ready.holds else "Degraded"
+
+
+def _alias(world: ChurnModelWorld) -> str | None:
+    """Where the alias was last seen to belong; nobody else's move is taken for that."""
+    if not world.spec.registry.follow:
+        return None
+    belongs = world.champion is not None and world.alias == world.champion.registry_version
+    return world.alias if belongs else world.status.alias
 
 
 def _data(world: ChurnModelWorld, now: datetime) -> DataState | None:

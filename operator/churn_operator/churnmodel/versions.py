@@ -65,6 +65,7 @@ def version_of(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVer
         revision=result.data.revision,
         spec_digest=resolved.spec_digest,
         registry_version=result.registry_version,
+        candidate=run.spec.candidate,
         image=world.settings.predictor_image,
         fetch_image=world.settings.jobs_image,
         log_url=world.settings.collector_url or None,

@@ -91,13 +91,12 @@ class Cluster(Counting, Protocol):
         """Send one V1 request and compare the answer; never raises."""
 
 
-async def tracking_problem(cluster: Cluster, tracking_uri: str, model: str) -> str | None:
-    """What MLflow's silence sounds like; asking for the alias tells, and its answer is believed for a while."""
+async def champion_alias(cluster: Cluster, tracking_uri: str, model: str) -> tuple[str | None, str | None]:
+    """Where the champion's alias points, and what MLflow's silence sounds like; an answer is believed for a while."""
     try:
-        await cluster.alias(tracking_uri, model, CHAMPION_ALIAS)
+        return await cluster.alias(tracking_uri, model, CHAMPION_ALIAS), None
     except TrackingUnavailable as error:
-        return str(error)
-    return None
+        return None, str(error)
 
 
 class World(Protocol):

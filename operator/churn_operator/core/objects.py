@@ -38,12 +38,18 @@ CHAMPION_ALIAS = "champion"
 
 @dataclass(frozen=True)
 class Alias:
-    """An alias of a registered model as it should be."""
+    """An alias of a registered model as it should be.
+
+    `seen` is where it pointed when this was decided: at another by now, it is for the next look to judge. `why` says
+    what became of that.
+    """
 
     tracking_uri: str
     model: str
     alias: str
     version: str
+    seen: str | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Wr
             _log("deleted", live)
         case SetAlias(alias):
             pointed = await cluster.alias(alias.tracking_uri, alias.model, alias.alias)
-            if pointed != alias.version:
+            if pointed == alias.seen != alias.version:
                 await writer.set_alias(alias)
                 await writer.event(owner, _as_event(_moved(alias, pointed)), now)
                 log.info("moved alias %s of %s to version %s", alias.alias, alias.model, alias.version)
@@ -173,7 +173,8 @@ def _count(kind: str, before: Object, after: Object) -> None:
 def _moved(alias: Alias, pointed: str | None) -> Judgement:
     """Whoever had pointed it elsewhere: a promotion before this one, or somebody who moved it by hand."""
     before = "was not there" if pointed is None else f"pointed at version {pointed}"
-    message = f"Alias {alias.alias} of {alias.model} {before}, and points at version {alias.version} now."
+    why = f" {alias.why}" if alias.why else ""
+    message = f"Alias {alias.alias} of {alias.model} {before}, and points at version {alias.version} now.{why}"
     return Judgement(f"{alias.alias}/{pointed}/{alias.version}", holds=True, reason=Reason.AliasMoved, message=message)
 
 

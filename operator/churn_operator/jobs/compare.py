@@ -1,13 +1,14 @@
 """Challenger against champion, on rows that neither was trained on."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from churn_operator.api.tasks import Comparison, ComparisonResult
+from churn_operator.api.tasks import Comparison, ComparisonResult, Golden
 from churn_operator.jobs import convert, split
 from churn_operator.jobs.bundle import Bundle
 from churn_operator.jobs.frame import conform
@@ -16,6 +17,23 @@ from churn_operator.jobs.rows import Rows
 from churn_operator.jobs.target import MIN_CLASS_ROWS
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Challenger:
+    """What is judged, wherever it comes from."""
+
+    bundle: Bundle
+    rows: Rows
+    """The table, and which of its rows it was not trained on."""
+    forecast: Forecast
+    """Of the ONNX model on the held-out rows."""
+    parity: float
+    golden: Golden
+    params: Mapping[str, object]
+    """For the MLflow run."""
+    scores: Mapping[str, float]
+    """Of the search, for the MLflow run."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,11 @@ class Mlflow:
     def post(self, path: str, body: Json) -> Json:
         return self._json("POST", path, json=body)
 
+    def artifact(self, name: str, version: str, path: str) -> bytes:
+        """A file of a registered version, wherever MLflow keeps it."""
+        query = {"name": name, "version": version, "path": path}
+        return self._request("GET", "/model-versions/get-artifact", params=query).content
+
     def upload(self, artifact_uri: str, path: str, data: bytes) -> None:
         """Writes an artifact where MLflow keeps those of the run: through the server, or straight to the store."""
         if artifact_uri.startswith("mlflow-artifacts:"):

@@ -1,12 +1,11 @@
-"""`train`: from a table to a registered challenger, measured against the champion."""
+"""`train`: from a table, or from the registry, to a registered challenger, measured against the champion."""
 
 import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,10 @@ from churn_operator.api.contract import Manifest
 from churn_operator.api.data import DataRead
 from churn_operator.api.results import decode_result
 from churn_operator.api.tasks import (
+    MODEL_DIGEST_TAG,
     RUN_TAG,
+    Candidate,
     ComparisonResult,
-    Golden,
     ModelRef,
     TrainResult,
     TrainTask,
@@ -30,8 +30,11 @@ from churn_operator.jobs import (
     golden,
     metrics,
     profile,
+    registered,
     search,
 )
+from churn_operator.jobs.compare import Challenger
+from churn_operator.jobs.mlflow import Mlflow
 from churn_operator.jobs.rows import Rows, prepare
 from churn_operator.jobs.tracking import Tracker, Version, open_run
 from churn_operator.storage.failure import blamed_on
@@ -42,32 +45,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Challenger:
-    """What training came to."""
-
-    candidates: list[search.Candidate]
-    threshold: float
-    pipeline: Any
-    onnx: bytes
-    forecast: metrics.Forecast
-    """Of the ONNX model on the held-out rows."""
-    parity: float
-
-    @property
-    def best(self) -> search.Candidate:
-        return self.candidates[0]
-
-
 def train(task: TrainTask) -> TrainResult:
-    """Trains, evaluates, stores and registers; the same again is recognised by the TrainingRun's UID.
+    """Trains, evaluates, stores and registers, or evaluates and stores what is registered.
+
+    The same again is recognised by the TrainingRun's UID.
 
     Raises:
         JobError: the data cannot be learned from, or a neighbour is away. The MLflow run is then FAILED.
     """
     tracker = open_run(task.tracking_uri, task.experiment, name=task.run, uid=task.uid, tags=_tags(task), finished=True)
     if tracker.result is not None:
-        log.info("an earlier attempt has registered this run's model")
+        log.info("an earlier attempt came to this run's result")
         return TrainResult.model_validate_json(decode_result(tracker.result))
     try:
         return _train(task, tracker)
@@ -84,7 +72,8 @@ def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
     log.info("read %s at %s, %d bytes", content.uri, content.revision, len(content.data))
     with blamed_on(content.revision):
         rows = prepare(content, task.data)
-        challenger = learn(rows, task, tracker)
+        challenger = learn(rows, task, tracker) if task.candidate is None else adopt(rows, task, task.candidate)
+    rows = challenger.rows
     read = DataRead(
         uri=content.uri,
         revision=content.revision,
@@ -93,29 +82,27 @@ def _train(task: TrainTask, tracker: Tracker) -> TrainResult:
         rows=len(rows.table) + rows.dropped,
         holdout_rows=int(rows.held_out.sum()),
     )
-    tracker.progress(90, "evaluate", challenger.best.score)
+    tracker.progress(90, "evaluate", challenger.scores.get("cv_score"))
     measured = {m: metrics.evaluate(m, challenger.forecast) for m in metrics.METRICS} | {"parity": challenger.parity}
-    compared, champion_metrics = compare_all(task, champion, challenger, rows, content.digest)
-    typical = golden.golden(challenger.pipeline, rows.frame[~rows.held_out], rows.contract)
-    packed = package(task, rows, challenger, typical)
-    tracker.progress(95, "register", challenger.best.score)
-    stored = bundle.store(packed, task.storage_uri)
+    compared, champion_metrics = compare_all(task, champion, challenger, content.digest)
+    tracker.progress(95, "register", challenger.scores.get("cv_score"))
+    stored = bundle.store(challenger.bundle, task.storage_uri)
     log.info("stored %s", stored.uri)
     record(tracker, task, read, challenger, measured | champion_metrics)
-    number = register(tracker, task, read, stored, packed)
-    log.info("registered %s version %s", task.registered_model, number)
+    number = task.candidate.registry_version if task.candidate else register(tracker, task, read, challenger, stored)
+    log.info("it is version %s of %s", number, task.registered_model)
     result = TrainResult(
         data=read,
-        estimator=challenger.best.name,
+        estimator=challenger.bundle.manifest.estimator,
         metrics=measured,
-        threshold=challenger.threshold,
+        threshold=challenger.forecast.threshold,
         comparisons=compared,
         scores=metrics.score_counts(challenger.forecast.probability),
         model=stored,
         registry_version=number,
         run_id=tracker.run_id,
         experiment_id=tracker.experiment_id,
-        golden=typical,
+        golden=challenger.golden,
     )
     tracker.finish(result)
     return result
@@ -140,17 +127,52 @@ def learn(rows: Rows, task: TrainTask, tracker: Tracker) -> Challenger:
         answers = convert.Model(onnx, rows.contract).probabilities(asked)
         parity = float(np.abs(answers - fitted.predict_proba(asked)[:, 1]).max())
         log.info("%s is kept; threshold %.3f, parity %.1e", best.name, threshold, parity)
+    typical = golden.golden(fitted, rows.frame[~rows.held_out], rows.contract)
+    described = profile.describe(rows.frame[~rows.held_out], rows.contract, answers)
+    manifest = describe(task, rows, best.name, threshold)
     return Challenger(
-        found, threshold, fitted, onnx, metrics.Forecast(rows.truth[rows.held_out], answers, threshold), parity
+        bundle=bundle.pack(manifest, onnx, rows.contract, described, typical),
+        rows=rows,
+        forecast=metrics.Forecast(rows.truth[rows.held_out], answers, threshold),
+        parity=parity,
+        golden=typical,
+        params={
+            "estimator": best.name,
+            "metric": task.training.metric,
+            "folds": task.training.cross_validation.folds,
+            "threshold": threshold,
+        }
+        | {f"{best.name}.{key}": value for key, value in best.params.items()},
+        scores={f"cv_{c.name}": c.score for c in reversed(found)} | {"cv_score": best.score, "cv_spread": best.spread},
     )
 
 
+def describe(task: TrainTask, rows: Rows, estimator: str, threshold: float) -> Manifest:
+    return Manifest(
+        estimator=estimator,
+        threshold=threshold,
+        target=task.data.target,
+        positive_label=rows.positive_label,
+        features=tuple(feature.name for feature in rows.contract.features),
+        split_by=rows.split_by,
+        files={},
+    )
+
+
+def adopt(rows: Rows, task: TrainTask, candidate: Candidate) -> Challenger:
+    """Takes a registered version, and asks it about the held-out rows."""
+    version = candidate.registry_version
+    found = registered.fetch(Mlflow(task.tracking_uri), task.registered_model, version)
+    return registered.judge(found, version, rows, task.data)
+
+
 def compare_all(
-    task: TrainTask, champion: "Bundle | None", challenger: Challenger, rows: Rows, digest: str
+    task: TrainTask, champion: "Bundle | None", challenger: Challenger, digest: str
 ) -> tuple[tuple[ComparisonResult, ...], dict[str, float]]:
     """The comparisons that the gates ask for, and the champion's metrics on the same rows."""
     if champion is None:
         return (), {}
+    rows = challenger.rows
     common = compare.common_rows(rows, champion)
     both = common.mask
     theirs = metrics.Forecast(
@@ -158,7 +180,7 @@ def compare_all(
     )
     # of the challenger's answers, which are for all held-out rows, those for the same rows
     ours = metrics.Forecast(
-        rows.truth[both], challenger.forecast.probability[both[rows.held_out]], challenger.threshold
+        rows.truth[both], challenger.forecast.probability[both[rows.held_out]], challenger.forecast.threshold
     )
     seed = int(digest.removeprefix("sha256:")[:15], 16)
     return (
@@ -167,48 +189,22 @@ def compare_all(
     )
 
 
-def package(task: TrainTask, rows: Rows, challenger: Challenger, typical: Golden) -> "Bundle":
-    manifest = Manifest(
-        estimator=challenger.best.name,
-        threshold=challenger.threshold,
-        target=task.data.target,
-        positive_label=rows.positive_label,
-        features=tuple(feature.name for feature in rows.contract.features),
-        split_by=rows.split_by,
-        files={},
-    )
-    described = profile.describe(rows.frame[~rows.held_out], rows.contract, challenger.forecast.probability)
-    return bundle.pack(manifest, challenger.onnx, rows.contract, described, typical)
-
-
 def record(
     tracker: Tracker, task: TrainTask, read: DataRead, challenger: Challenger, measured: Mapping[str, float]
 ) -> None:
     """Parameters, metrics and the data set of the MLflow run."""
-    best = challenger.best
-    params: dict[str, object] = {
-        "estimator": best.name,
-        "metric": task.training.metric,
-        "folds": task.training.cross_validation.folds,
-        "threshold": challenger.threshold,
-    }
-    params |= {f"{best.name}.{key}": value for key, value in best.params.items()}
-    scores = {f"cv_{c.name}": c.score for c in reversed(challenger.candidates)}
     counted = {"rows": read.rows, "holdout_rows": read.holdout_rows}
-    tracker.log(
-        params=params,
-        metrics={**measured, **scores, **counted, "cv_score": best.score, "cv_spread": best.spread},
-        tags=_lineage(read),
-    )
+    tracker.log(params=challenger.params, metrics={**measured, **challenger.scores, **counted}, tags=_lineage(read))
     source = json.dumps({"uri": read.uri, "revision": read.revision, "snapshot": read.snapshot})
-    tracker.dataset(name=task.model, digest=read.digest, source=source, context="training", profile=json.dumps(counted))
+    context = "training" if task.candidate is None else "evaluation"
+    tracker.dataset(name=task.model, digest=read.digest, source=source, context=context, profile=json.dumps(counted))
 
 
-def register(tracker: Tracker, task: TrainTask, read: DataRead, stored: ModelRef, packed: "Bundle") -> str:
+def register(tracker: Tracker, task: TrainTask, read: DataRead, challenger: Challenger, stored: ModelRef) -> str:
     """The version's number in MLflow's registry."""
-    for name, content in flavour.files(packed, tracker.run_id).items():
+    for name, content in flavour.files(challenger.bundle, tracker.run_id).items():
         tracker.artifact(f"{flavour.ARTIFACT_PATH}/{name}", content)
-    model = {"churnops.dev/model-digest": stored.digest, "churnops.dev/model-uri": stored.uri}
+    model = {MODEL_DIGEST_TAG: stored.digest, "churnops.dev/model-uri": stored.uri}
     tags = _tags(task) | _lineage(read) | model
     version = Version(task.registered_model, tags, f"TrainingRun {task.run}, trigger {task.trigger}. {task.reason}")
     return tracker.register(version, flavour.ARTIFACT_PATH)

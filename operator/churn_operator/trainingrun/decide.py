@@ -189,6 +189,7 @@ def resolve(world: TrainingRunWorld, model: ModelView, now: datetime) -> Resolve
         experiment=spec.tracking.experiment or f"{world.namespace}.{name}",
         registered_model=f"{world.namespace}.{name}",
         storage_uri=spec.storage.uri or settings.storage_uri,
+        candidate=world.spec.candidate,
         champion=_champion(model),
         comparisons=_comparisons(spec),
     )

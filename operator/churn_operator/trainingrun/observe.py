@@ -9,7 +9,7 @@ from churn_operator.api.tasks import PROGRESS_TAG, RESULT_TAG, Progress
 from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.core.errors import TrackingUnavailable
 from churn_operator.core.job import Absent, JobState, Running, observe_job, parse_result, pods_of
-from churn_operator.core.kind import Cluster, RunView, tracking_problem
+from churn_operator.core.kind import Cluster, RunView, champion_alias
 from churn_operator.core.objects import MODEL_LABEL, Key, Object, is_controlled_by, name_of, uid_of
 from churn_operator.settings import Settings
 
@@ -152,7 +152,8 @@ async def _tracked(
 ) -> tuple[RunView | None, str | None]:
     """The run as MLflow has it, which is not before its pod began; without a Job, whether MLflow answers."""
     if isinstance(job, Absent):
-        return None, await tracking_problem(cluster, uri, model)
+        _, problem = await champion_alias(cluster, uri, model)
+        return None, problem
     if isinstance(job, Running) and not job.began:
         return None, None
     try:

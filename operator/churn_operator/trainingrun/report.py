@@ -102,10 +102,10 @@ def _judge(world: TrainingRunWorld, decision: Decision, problem: Violation | Non
     match decision:
         case Await(result) | Accept(result) | Decline(result):
             phase, approved = _approval(world, decision)
-            return Verdict(phase, _trained(result), _passed(world, result), approved)
+            return Verdict(phase, _trained(world, result), _passed(world, result), approved)
         case Reject(result, violation):
             refused = Judgement("GatesPassed", False, violation.reason, violation.message)  # noqa: FBT003 - a condition's status
-            return Verdict(RunPhase.Rejected, _trained(result), refused)
+            return Verdict(RunPhase.Rejected, _trained(world, result), refused)
         case Fail(violation):
             failed = Judgement("Succeeded", False, violation.reason, violation.message)  # noqa: FBT003 - a condition's status
             return Verdict(RunPhase.Failed, failed, open_gates)
@@ -157,12 +157,17 @@ def _undecided(violation: Violation | None) -> Judgement:
     return Judgement("Succeeded", None, violation.reason, violation.message)
 
 
-def _trained(result: TrainResult) -> Judgement:
+def _trained(world: TrainingRunWorld, result: TrainResult) -> Judgement:
     data = result.data
     message = (
         f"{result.estimator} was trained on {data.rows - data.holdout_rows} rows of {data.uri} "
         f"({data.revision}) and measured on {data.holdout_rows} held-out ones."
     )
+    if world.spec.candidate is not None:
+        message = (
+            f"Version {result.registry_version} of the registered model, {result.estimator}, was measured on "
+            f"{data.holdout_rows} held-out rows of {data.uri} ({data.revision})."
+        )
     return Judgement("Succeeded", True, Reason.Trained, message)  # noqa: FBT003 - a condition's status
 
 

@@ -143,10 +143,21 @@ def test_the_service_moves_with_the_champion_and_nothing_else() -> None:
     assert before["InferenceService", "telco-v1"] == after["InferenceService", "telco-v1"]
 
 
-def test_the_alias_follows_the_champion() -> None:
-    world = rolling(ROLLING, make_server(2))
-    aliases = [desired for desired in build(world, decide(world, NOW)) if isinstance(desired, Alias)]
-    assert aliases == [Alias("http://mlflow:5000", "team.telco", "champion", "2")]
+def test_the_alias_follows_the_champion_of_the_status() -> None:
+    """An operator that is killed finds it where the status says, or where it was."""
+    promoting = rolling(ROLLING, make_server(2), alias="1")
+    assert decide(promoting, NOW).rollout.champion == promoted(promoting)
+    assert aliases(promoting) == [Alias("http://mlflow:5000", "team.telco", "champion", "1", seen="1")]
+    after = serving_world(status={"versions": [make_version(2)]}, alias="1")
+    assert aliases(after) == [Alias("http://mlflow:5000", "team.telco", "champion", "2", seen="1")]
+
+
+def promoted(world: Any) -> Any:
+    return next(v for v in decide(world, NOW).rollout.versions if v.version == "v2")
+
+
+def aliases(world: Any) -> list[Alias]:
+    return [desired for desired in build(world, decide(world, NOW)) if isinstance(desired, Alias)]
 
 
 def test_a_server_is_not_changed_by_an_upgrade_of_the_operator() -> None:

@@ -1,6 +1,7 @@
 """The loop in memory: its order, and what each failure becomes."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -133,15 +134,17 @@ def test_children_come_first_then_aliases_then_deletions_then_the_status_then_ev
 
 
 @pytest.mark.parametrize(
-    ("pointed", "moved"),
+    ("pointed", "seen", "moved"),
     [
-        pytest.param("2", [], id="where it is"),
-        pytest.param("7", ["alias champion 2", "event telco AliasMoved"], id="moved by somebody else"),
+        pytest.param("2", "2", [], id="where it is"),
+        pytest.param("7", "7", ["alias champion 2", "event telco AliasMoved"], id="moved by somebody else"),
+        pytest.param("7", "2", [], id="moved since it was looked at"),
+        pytest.param("2", "7", [], id="back since"),
     ],
 )
-def test_an_alias_that_points_elsewhere_is_put_back_and_told(pointed: str, moved: list[str]) -> None:
+def test_an_alias_that_was_seen_elsewhere_is_put_back_and_told(pointed: str, seen: str, moved: list[str]) -> None:
     memory = Memory(OWNER, aliases={"champion": pointed})
-    look(memory, Keeper(lambda _: [ALIAS]))
+    look(memory, Keeper(lambda _: [replace(ALIAS, seen=seen)]))
     assert [entry for entry in memory.done if "lias" in entry] == moved
 
 

@@ -11,6 +11,7 @@ from support.kinds import NOW, SETTINGS, make_drift_result, make_object, make_pr
 from support.memory import Killed, MemoryCluster
 from support.shadow import make_shadow_result
 
+from churn_operator.api.churnmodel import RegistrySpec
 from churn_operator.api.results import encode_result
 from churn_operator.api.tasks import DriftResult, ShadowResult
 from churn_operator.churnmodel import ChurnModelKind
@@ -81,7 +82,10 @@ class Histories(RuleBasedStateMachine):
             read = run["status"]["resolved"]["task"].get("revision", f"version:{self.revision}")
             number = int(run["metadata"]["name"].rpartition("-")[2])
             data = make_result(1).data.model_copy(update={"revision": read})
-            result = make_result(number, metrics={"roc_auc": quality, "parity": 0.0}, data=data)
+            judged = run["spec"].get("candidate", {}).get("registryVersion", str(number))
+            result = make_result(
+                number, metrics={"roc_auc": quality, "parity": 0.0}, data=data, registry_version=judged
+            )
             self._finish(job, "Complete", encode_result(result))
 
     @rule(
@@ -160,6 +164,7 @@ class Histories(RuleBasedStateMachine):
             run["status"]["revision"]
             for run in self._runs()
             if run.get("status", {}).get("phase") in MEASURED and run["status"].get("reason") != "TrackingUnavailable"
+            if "candidate" not in run["spec"]
         ]
         assert len(settled) == len(set(settled))
 
@@ -292,8 +297,49 @@ class Shadows(Histories):
         return self.passed
 
 
+class Follows(Histories):
+    """The same, where people point the alias elsewhere, and that is followed."""
+
+    spec = SPEC.model_copy(update={"registry": RegistrySpec(follow=True)})
+
+    @rule(version=st.sampled_from(["901", "902"]), writes=st.none() | st.integers(0, 3), away=st.booleans())
+    def somebody_points_the_alias(self, version: str, writes: int | None, *, away: bool) -> None:
+        """At a version that no training made; MLflow may be gone a moment later."""
+        self.mlflow_comes_and_goes(up=True)
+        self.look(1, None)
+        self.cluster.aliases["champion"] = version
+        self.wished = {version} if self._model()["status"].get("alias") else set()
+        self.look(1, writes)
+        self.mlflow_comes_and_goes(up=not away)
+        self.look(1, writes)
+
+    @invariant()
+    def a_wish_is_where_the_alias_is_or_in_a_run(self) -> None:
+        judged = {run["spec"]["candidate"]["registryVersion"] for run in self._candidates()}
+        assert getattr(self, "wished", set[str]()) <= judged | {self.cluster.aliases.get("champion")}
+
+    @invariant()
+    def no_version_is_judged_twice_beside_the_same_champion(self) -> None:
+        asked = [
+            (run["spec"]["candidate"]["registryVersion"], run["status"]["resolved"]["task"]["champion"]["version"])
+            for run in self._candidates()
+            if run.get("status", {}).get("resolved") and run["status"].get("reason") != "TrackingUnavailable"
+        ]
+        assert len(asked) == len(set(asked))
+
+    @invariant()
+    def what_people_did_not_ask_for_is_not_judged(self) -> None:
+        """No write of the operator's own is taken for a wish, wherever it died."""
+        assert {run["spec"]["candidate"]["registryVersion"] for run in self._candidates()} <= {"901", "902"}
+
+    def _candidates(self) -> list[dict[str, Any]]:
+        return [run for run in self._runs() if "candidate" in run["spec"]]
+
+
 FEW = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 TestHistories = Histories.TestCase
 TestHistories.settings = FEW
 TestShadows = Shadows.TestCase
 TestShadows.settings = FEW
+TestFollows = Follows.TestCase
+TestFollows.settings = FEW

@@ -9,6 +9,7 @@ from support.kinds import NOW, make_model_view, make_resolved, make_result, make
 
 from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.results import encode_result
+from churn_operator.api.tasks import Candidate
 from churn_operator.core import clock
 from churn_operator.core.job import Absent, Broken, Finished, Running
 from churn_operator.core.objects import Violation
@@ -93,6 +94,12 @@ def test_a_run_is_resolved_with_the_champion_and_the_comparisons_its_gates_ask_f
     assert [(c.metric, c.confidence) for c in task.comparisons] == [("roc_auc", 0.95)]
     assert (task.tracking_uri, task.experiment, task.storage_uri) == ("http://other:5000", "mine", "s3://elsewhere")
     assert (task.owner, task.registered_model) == ("cluster-1/team/telco", "team.telco")
+
+
+def test_a_run_of_a_registered_version_hands_it_to_the_job() -> None:
+    task = resolve(run_world(job=Absent(), candidate="7"), make_model_view(), NOW).task
+    assert (task.candidate, task.trigger) == (Candidate(registry_version="7"), "RegistryMoved")
+    assert resolve(run_world(job=Absent()), make_model_view(), NOW).task.candidate is None
 
 
 def test_the_job_carries_the_frozen_task_and_no_token() -> None:

@@ -135,3 +135,13 @@ def test_the_run_links_to_mlflow() -> None:
     links = status_of(job=Running(), run=TRACKED).links
     assert links is not None
     assert links.run == "http://mlflow:5000/#/experiments/4/runs/r1"
+
+
+def test_a_run_of_a_registered_version_does_not_say_that_it_trained_one() -> None:
+    status = status_of(job=Finished(encode_result(make_result(2, registry_version="7"))), candidate="7")
+    succeeded = status.condition("Succeeded")
+    assert succeeded is not None
+    assert succeeded.message == (
+        "Version 7 of the registered model, LogisticRegression, was measured on 1409 held-out rows of "
+        "s3://churn/telco.csv (version:2)."
+    )
