@@ -133,7 +133,7 @@ async def life(
 
 
 async def test_a_version_that_somebody_registered_is_followed_through_the_gates(life: Followed) -> None:
-    theirs = {"estimators": [{"name": "HistGradientBoosting"}], "crossValidation": {"folds": 3}}
+    theirs = LEARN | {"estimators": [{"name": "LogisticRegression", "params": {"C": 0.5}}]}
     made = await life.work("telco-1-train", uid="on a laptop", run="mine", training=theirs)
     assert isinstance(made, TrainResult)
     await life.point(made.registry_version)
@@ -148,9 +148,7 @@ async def test_a_version_that_somebody_registered_is_followed_through_the_gates(
     judged = await life.carry_out("telco-2-train")
     assert isinstance(judged, TrainResult)
     assert (judged.model, judged.registry_version) == (made.model, "2")
-    verdict = (await life.get("TrainingRun", "telco-2"))["status"]["verdicts"][1]
-    if verdict["verdict"] == "Failed":
-        pytest.fail(f"the gates are too narrow for this test: {verdict['message']}")
+    assert [v["verdict"] for v in (await life.get("TrainingRun", "telco-2"))["status"]["verdicts"]] == ["Passed"] * 2
     life.serve("telco-v2")
     await life.settle()
     newest = (await life.status())["versions"][0]
