@@ -20,7 +20,7 @@ from churn_operator.core.objects import Alias
 
 FOLLOW = {"registry": {"follow": True}}
 FIRST = make_run(1, RunPhase.Accepted)
-CHAMPION = {"champion": {"version": "v1", "model": make_version(1).model.to_dict()}}
+CHAMPION: dict[str, Any] = {"champion": {"version": "v1", "model": make_version(1).model.to_dict()}}
 JUST_NOW: dict[str, Any] = {"finished_at": clock.stamp(NOW - timedelta(seconds=10))}
 
 

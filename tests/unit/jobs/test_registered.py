@@ -138,7 +138,7 @@ class TestJudged:
 def repacked(bundle: Bundle, **parts: Any) -> Bundle:
     """The same model with other parts, its digests in order."""
     golden = Golden.model_validate_json(bundle.files[GOLDEN_FILE])
-    given = {
+    given: dict[str, Any] = {
         "manifest": bundle.manifest,
         "onnx": bundle.onnx,
         "contract": bundle.contract,
