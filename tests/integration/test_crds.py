@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 from support import kinds
+from support.canary import FEW as FEW_CAME
 from support.control_plane import ROOT, ControlPlane
+from support.labels import LAST, RIGHT, labelled
+from support.labels import left as has_come
 from support.manifests import DATA, EVIDENCE, MONITOR, MONITORING, RUN, gate, manifest, resources, source
 from support.shadow import left, shadow
 
@@ -53,6 +56,14 @@ ACCEPTED = [
             "data": DATA,
             "serving": {"gateway": {"parentRefs": [{"name": "public"}]}},
             "rollout": {"strategy": "ABTest", "abTest": {"weight": 30, "metric": "Latency", "sample": 500}},
+        },
+        "whose canaries are judged by labels": {
+            "data": DATA | {"idColumn": "id", "pii": [{"column": "id", "action": "Hash"}]},
+            "serving": {"gateway": {"parentRefs": [{"name": "public"}]}},
+            "rollout": {
+                "strategy": "Canary",
+                "analysis": {"labels": {"source": {"uri": "s3://crm/left.csv"}, "interval": "1d", "required": True}},
+            },
         },
         "with personal data": {
             "data": DATA | {"idColumn": "id", "pii": [{"column": "email"}, {"column": "id", "action": "Hash"}]}
@@ -140,6 +151,7 @@ def test_a_monitor_can_be_rescheduled_and_a_run_be_labelled(control_plane: Contr
     control_plane.kubectl("-n", namespace, "label", "trainingrun", "telco-7", "note=mine")
 
 
+FOUND = labelled({"begun": LAST, "reason": "DataNotFound", "message": "away"}, has_come(RIGHT), counters=FEW_CAME)
 JUDGED = {"shadow": {"minAgreement": 0.9}, "paused": True}
 STATUSES: list[Any] = [
     pytest.param(
@@ -172,6 +184,13 @@ STATUSES: list[Any] = [
             }
         ),
         id="a model's",
+    ),
+    pytest.param(
+        "ChurnModel",
+        "telco",
+        {"data": DATA},
+        ChurnModelStatus.model_validate({"rollout": decide_rollout(FOUND, kinds.NOW).progress}),
+        id="a model's whose decisions are judged",
     ),
     pytest.param(
         "TrainingRun",

@@ -15,6 +15,11 @@ def canary(*weights: int, pause: str = "10m", serving: Any = None, **rollout: An
     return {"data": DATA, "serving": serving or {"gateway": GATEWAY}, "rollout": rolls}
 
 
+def labels(data: Any = DATA, **fields: Any) -> dict[str, Any]:
+    asked = {"source": {"uri": "s3://crm/left.csv"}} | fields
+    return {"data": data, "rollout": {"analysis": {"labels": asked}}}
+
+
 REFUSED_MODELS = {
     "without data": ({}, "spec.data: Required value"),
     "without a target": ({"data": {"source": DATA["source"]}}, "spec.data.target: Required value"),
@@ -158,6 +163,10 @@ REFUSED_MODELS = {
         canary(10, strategy="ABTest", abTest={"weight": 0}),
         "spec.rollout.abTest.weight: .*greater than or equal to 1",
     ),
+    "with an A/B test of decisions that nobody labels": (
+        canary(10, strategy="ABTest", abTest={"metric": "Quality"}),
+        "spec.rollout: .*abTest.metric Quality needs analysis.labels",
+    ),
     "with an A/B test of a metric that is none": (
         canary(10, strategy="ABTest", abTest={"metric": "Revenue"}),
         'spec.rollout.abTest.metric: Unsupported value: "Revenue"',
@@ -198,6 +207,22 @@ REFUSED_MODELS = {
     "with a label that is none": (
         canary(10, analysis={"prometheus": {"labels": {'a="b"} or {c': "d"}}}),
         "spec.rollout.analysis.prometheus: .*labels: a name has letters",
+    ),
+    "with labels and no way to join them": (
+        labels(),
+        "spec: .*rollout.analysis.labels needs data.idColumn: labels and predictions are joined by it",
+    ),
+    "with labels of identifiers that are dropped": (
+        labels(DATA | {"idColumn": "id", "pii": [{"column": "id"}]}),
+        "spec: .*rollout.analysis.labels needs data.idColumn in the inference log",
+    ),
+    "with labels from nowhere": (
+        labels(DATA | {"idColumn": "id"}, source={}),
+        "spec.rollout.analysis.labels.source: .*exactly one of uri and claim is required",
+    ),
+    "with labels that are looked for all the time": (
+        labels(DATA | {"idColumn": "id"}, interval="10s"),
+        "spec.rollout.analysis.labels.interval: .*should match",
     ),
     "with a promise of no time": (
         {"data": DATA, "serving": {"slo": {"p95Milliseconds": 0}}},

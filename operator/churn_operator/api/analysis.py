@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 from churn_operator.api.base import Model, Text, rules
+from churn_operator.api.data import DataSource
 
 SCORE_BINS: tuple[float, ...] = tuple(number / 20 for number in range(1, 21))
 """Upper bounds of 20 equal bins of probability. A probability belongs to the first bin whose bound it does not exceed,
@@ -48,6 +49,28 @@ class PrometheusSpec(Model):
     """What the predictors' series must have beside their namespace, model and version, for example cluster: west."""
 
 
+WholeMinutes = Annotated[str, Field(max_length=16, pattern=r"^[1-9][0-9]{0,3}(m|h|d)$")]
+"""An `Interval` of no seconds."""
+
+
+class LabelsSpec(Model):
+    """Where it is told who left, so that it is known which decisions of two versions that share the traffic were wrong.
+
+    Labels that take days need steps that last as long. Those that come after a promotion are still looked for in the
+    guard time: of what both versions were asked in the last step.
+    """
+
+    source: DataSource
+    """A table with data.idColumn and data.target, as in training: a row for each customer whose outcome is known by
+    now, stayed or left, and for no other. An empty target is no label; a customer with two different ones is left out.
+    Where data.pii hashes the identifier, the table has to hold the same digests."""
+    interval: WholeMinutes = "10m"
+    """How often labels are looked for, in minutes, hours or days."""
+    required: bool = False
+    """A step is only passed when minRequests of each version's decisions have labels. By default a step without them
+    is judged by the rest."""
+
+
 class AnalysisSpec(Model):
     """How a new version is judged while it has a share of the traffic."""
 
@@ -60,6 +83,8 @@ class AnalysisSpec(Model):
     Kolmogorov-Smirnov distance, 0 to 1."""
     prometheus: PrometheusSpec | None = None
     """Where to read what the predictors have counted. Absent: at their own /metrics."""
+    labels: LabelsSpec | None = None
+    """Where it is told who left. Absent: whether decisions were right is not judged."""
 
 
 class SloSpec(Model):
@@ -80,6 +105,7 @@ class TestName(StrEnum):
     ErrorRate = "ErrorRate"
     Latency = "Latency"
     Scores = "Scores"
+    Quality = "Quality"
     Decisions = "Decisions"
 
 
@@ -98,9 +124,9 @@ class Sample(Model):
     """One side of a test."""
 
     size: Annotated[int, Field(ge=0)]
-    """Requests (ErrorRate), answers (Latency, Decisions) or probabilities (Scores)."""
+    """Requests (ErrorRate), answers (Latency, Decisions), probabilities (Scores) or labels that have come (Quality)."""
     events: Annotated[int, Field(ge=0)] | None = None
-    """How many of them failed, were too slow or decided otherwise; absent for Scores."""
+    """How many of them failed, were too slow, decided otherwise or were wrong; absent for Scores."""
     estimate: Share | None = None
     """Share of the events; for Scores the mean probability. Absent where the size is 0."""
 
@@ -111,9 +137,11 @@ class TestResult(Model):
     __test__ = False
 
     name: TestName
-    """ErrorRate, Latency, Scores, or after a replay Decisions: those that are not the champion's."""
+    """ErrorRate, Latency, Scores, Quality (decisions that were wrong), or after a replay Decisions: those that are not
+    the champion's."""
     result: TestOutcome
-    """Pass: nothing speaks against the version. Fail: it is surely worse. Inconclusive: too little was seen."""
+    """Pass: nothing speaks against the version. Fail: it is surely worse. Inconclusive: too little was seen. Error:
+    labels that are required could not be read."""
     reference: Sample | None = None
     """What it is compared with: the champion's requests, for Scores the held-out rows. Absent where it is a promise."""
     challenger: Sample

@@ -134,6 +134,20 @@ class ChurnModelSpec(Model):
                     "(GatewayRequired)"
                 ),
             ),
+            (
+                "!has(self.rollout.analysis.labels) || has(self.data.idColumn)",
+                "rollout.analysis.labels needs data.idColumn: labels and predictions are joined by it",
+            ),
+            (
+                (
+                    "!has(self.rollout.analysis.labels) || !has(self.data.idColumn) || "
+                    "self.data.pii.all(p, p.column != self.data.idColumn || p.action != 'Drop')"
+                ),
+                (
+                    "rollout.analysis.labels needs data.idColumn in the inference log: data.pii must Hash it, or not "
+                    "name it"
+                ),
+            ),
         )
     )
 

@@ -34,7 +34,8 @@ class Reason(StrEnum):
     Shadowing = "Shadowing"
     """A challenger is asked what clients asked the champion, and compared with it; it has no traffic."""
     AnalysisUnavailable = "AnalysisUnavailable"
-    """The metrics that a challenger is judged by cannot be read: traffic stays as it is."""
+    """The metrics that a challenger is judged by, or the labels where they are required, cannot be read: traffic stays
+    as it is."""
     GatewayUnavailable = "GatewayUnavailable"
     """The Gateway of spec.serving.gateway is not there, or does not take the HTTPRoute."""
     Promoted = "Promoted"
@@ -172,7 +173,7 @@ class Reason(StrEnum):
     """The inference log holds fewer predictions than are judged: whether customers changed, or what a challenger would
     answer them, is not known."""
     NotLogged = "NotLogged"
-    """The champion's predictions are not logged, so that none can be compared and none replayed."""
+    """A version's predictions are not logged, so that none can be compared, replayed or found right or wrong."""
     NothingNew = "NothingNew"
     """No retraining is wanted."""
     NotMonitored = "NotMonitored"

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from churn_operator.api.analysis import AnalysisSpec, Sample, ScoreCounts, Verdict, between
 from churn_operator.api.base import Duration, Interval, Model, Name, Text, Time, Word, map_list, rules
-from churn_operator.api.tasks import ShadowResult
+from churn_operator.api.tasks import LabelsResult, ShadowResult
 
 Hostname = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Count = Annotated[int, Field(ge=0)]
@@ -70,11 +70,12 @@ class ABTestSpec(Model):
 
     weight: Annotated[int, Field(ge=1, le=99)] = 50
     """Percent of the gateway's requests that the challenger gets. The nearer to 50, the fewer it takes."""
-    metric: Literal["ErrorRate", "Latency"] = "ErrorRate"
-    """What must differ: the share of requests that fail, or of answers that are later than serving.slo promises."""
+    metric: Literal["ErrorRate", "Latency", "Quality"] = "ErrorRate"
+    """What must differ: the share of requests that fail, of answers that are later than serving.slo promises, or of
+    decisions that labels show to be wrong (it needs analysis.labels)."""
     sample: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
-    """Requests that the challenger gets at most. Where neither version is surely better by then, the champion stays:
-    a version that was not shown to be better has not earned the traffic."""
+    """Requests that the challenger gets at most, or for Quality labels of what it was asked. Where neither version is
+    surely better by then, the champion stays: a version that was not shown to be better has not earned the traffic."""
 
 
 class RolloutSpec(Model):
@@ -103,6 +104,10 @@ class RolloutSpec(Model):
             (
                 "self.strategy != 'ABTest' || self.abTest.sample >= self.analysis.minRequests",
                 "abTest.sample must not be fewer than analysis.minRequests: the challenger could never win",
+            ),
+            (
+                "self.strategy != 'ABTest' || self.abTest.metric != 'Quality' || has(self.analysis.labels)",
+                "abTest.metric Quality needs analysis.labels: without them nobody knows which decisions were wrong",
             ),
         )
     )
@@ -203,10 +208,10 @@ class Comparison(Model):
     """What the spec said when the test began."""
     winner: Winner = Winner.Undecided
     """Challenger or Champion: it is surely better. Undecided: neither is, yet or with all of the sample."""
-    requests: Count = 0
+    seen: Count = 0
     """What the challenger had of its sample."""
     reference: Sample = Sample(size=0)
-    """The champion's requests or answers."""
+    """The champion's requests, answers or labels."""
     challenger: Sample = Sample(size=0)
     """The challenger's own."""
     estimate: Annotated[float, Field(ge=-1, le=1)] | None = None
@@ -217,6 +222,25 @@ class Comparison(Model):
     """And at or below this. Below 0 the challenger is better."""
     message: Text = ""
     """The same in a sentence."""
+
+
+class LabelsStatus(Model):
+    """What is known of the decisions of the versions that share, or shared, the traffic."""
+
+    champion: Word
+    """The version beside which the other is judged."""
+    since: Time
+    """Predictions since then count, until the traffic is shared no more: the last step's."""
+    begun: Time | None = None
+    """The last look for labels that was begun; it reads what was logged before. One begins with each interval."""
+    ended: Time | None = None
+    """The last one that came to an end."""
+    reason: Word | None = None
+    """Why that one, or the next, tells nothing; absent where it told something."""
+    message: Text = ""
+    """The same for people."""
+    result: LabelsResult | None = None
+    """What the last one that told something found."""
 
 
 class RolloutStatus(Model):
@@ -244,6 +268,8 @@ class RolloutStatus(Model):
     """The replay of logged requests, of a Shadow."""
     comparison: Comparison | None = None
     """Which version is better, of an ABTest."""
+    labels: LabelsStatus | None = None
+    """What is known of the decisions, where rollout.analysis.labels is set."""
     verdict: Verdict | None = None
     """What the last analysis of this step, or of the replay, found."""
     message: Text = ""

@@ -19,6 +19,8 @@ CLAIM_PATH = "/data"
 """Where a source's claim is mounted."""
 SOURCE_PREFIX = "SOURCE_"
 """Stands before the variables of a source's own Secret, beside those of the object store."""
+LOG_PREFIX = "LOG_"
+"""The same for the inference log's, where the model's files are in another object store."""
 RESULT_LIMIT = 4096
 
 EXIT_REFUSED = 10
@@ -367,6 +369,55 @@ class ShadowResult(Model):
     """Columns that were sent empty: personal data, of which the log holds no values. The first eight."""
     problem: Annotated[str, Field(max_length=256)] = ""
     """What the first error was."""
+
+
+class LabelsTask(Model):
+    """Count how many decisions of two versions were wrong, as far as it is known by now."""
+
+    kind: Literal["Labels"] = "Labels"
+    """Which task this is."""
+    namespace: Name
+    """Where the ChurnModel lives."""
+    churn_model: Name
+    """The ChurnModel."""
+    champion: ChampionRef
+    """The version beside which the other is judged."""
+    challenger: ChampionRef
+    """The other."""
+    log: LoggedRows
+    """Which of their logged predictions count."""
+    source: DataSource
+    """Where the labels are."""
+
+
+class Labelled(Model):
+    """What is known of a version's decisions."""
+
+    version: Word
+    """The version."""
+    predictions: Annotated[int, Field(ge=0)] = 0
+    """Rows that clients asked it about."""
+    customers: Annotated[int, Field(ge=0)] = 0
+    """Different identifiers among them. The first prediction of each counts."""
+    labelled: Annotated[int, Field(ge=0)] = 0
+    """Those of them whose label has come."""
+    wrong: Annotated[int, Field(ge=0)] = 0
+    """Those of these that were decided otherwise, at the version's own threshold."""
+
+
+class LabelsResult(Model):
+    """What is known of the decisions of two versions."""
+
+    outcome: Literal["Joined"] = "Joined"
+    """What came of it."""
+    champion: Labelled
+    """The version beside which the other is judged."""
+    challenger: Labelled
+    """The other."""
+    contradicted: Annotated[int, Field(ge=0)] = 0
+    """Customers left out, because the table has several different labels of them."""
+    revision: Revision
+    """The state of the table that was read."""
 
 
 class JobFailure(Model):

@@ -13,6 +13,7 @@ from math import log
 from churn_operator.api.analysis import (
     SCORE_BINS,
     AnalysisSpec,
+    LabelsSpec,
     Sample,
     SloSpec,
     TestName,
@@ -36,7 +37,7 @@ from churn_operator.churnmodel.evidence import (
 )
 
 METRICS = 3
-"""Those that are tested by evidence, in each stage: errors, latency and scores."""
+"""Those that are tested by evidence, in each stage: errors, latency and scores; where labels are asked for, quality."""
 MAX_LATE = 0.05
 """A promise about the 95th percentile is one about the share above it."""
 _ALARMS = 99.0
@@ -50,6 +51,8 @@ class Terms:
     analysis: AnalysisSpec
     stages: int
     """Steps of the rollout, or a split and its comparison, and the guard after them where there is one."""
+    labels: LabelsSpec | None = None
+    """Where labels are looked for."""
 
     @property
     def stage_alpha(self) -> float:
@@ -58,8 +61,8 @@ class Terms:
 
     @property
     def alpha(self) -> float:
-        """The same of one metric in it."""
-        return self.stage_alpha / METRICS
+        """The same of one metric in it, whether or not a label will ever come."""
+        return self.stage_alpha / (METRICS + (self.labels is not None))
 
     @property
     def needed(self) -> float:
@@ -69,32 +72,56 @@ class Terms:
 
 @dataclass(frozen=True)
 class Rate:
-    """A metric that is a share of requests."""
+    """A metric that is a share of what is counted."""
 
     name: TestName
     of: Callable[[Counts], Share]
     prior: Prior
     words: str
-    """What befell the requests that count."""
+    """What befell those that count."""
+    seen: Callable[[Counts], int] = lambda counts: counts.requests
+    """How much was seen: less than minRequests tells nothing for the version."""
+    unit: str = "requests"
+    """What that is."""
+    both: bool = False
+    """As much must have been seen of the champion."""
 
 
 ERROR_RATE = Rate(TestName.ErrorRate, lambda counts: counts.failed, Prior(0.01), "requests failed or were given up")
 LATENCY = Rate(TestName.Latency, lambda counts: counts.late, Prior(0.05), "answers were slower than promised")
+QUALITY = Rate(
+    TestName.Quality,
+    lambda counts: counts.mistaken,
+    Prior(0.2),
+    "decisions were wrong",
+    seen=lambda counts: counts.labelled,
+    unit="labels",
+    both=True,
+)
 RATES = (ERROR_RATE, LATENCY)
+"""Those that every version is judged by."""
 CHANGES = Prior(0.05)
 """Of decisions that a challenger changes."""
 
 
-def judge(champion: Counts | None, challenger: Counts | None, offline: Scores | None, terms: Terms) -> Verdict:
+def judge(
+    champion: Counts | None,
+    challenger: Counts | None,
+    offline: Scores | None,
+    terms: Terms,
+    unread: str | None = None,
+) -> Verdict:
     """A step: the challenger beside the champion over the same time.
 
     `None` stands for counts that could not be read, and for held-out probabilities that no one counted: the first is
-    an error, never a failure; without the second scores are not judged.
+    an error, never a failure; without the second scores are not judged. `unread` is why there are no labels.
     """
     if champion is None or challenger is None:
         return _unreadable("challenger" if challenger is None else "champion")
     tests = [_beside_champion(rate, champion, challenger, terms) for rate in RATES]
-    return _verdict(*tests, *_scores(challenger, champion, offline, terms), terms=terms)
+    tests += _scores(challenger, champion, offline, terms)
+    tests += _quality(champion, challenger, unread, terms)
+    return _verdict(*tests, terms=terms, unread=unread)
 
 
 def compare(declared: ABTestSpec, champion: Counts, challenger: Counts, terms: Terms) -> Comparison:
@@ -103,19 +130,19 @@ def compare(declared: ABTestSpec, champion: Counts, challenger: Counts, terms: T
     It may be asked at any time, and as often: the interval holds at all sizes at once. Every rate is of what should not
     happen, so that the lower one is the better.
     """
-    rate = next(rate for rate in RATES if rate.name == declared.metric)
+    rate = next(rate for rate in (*RATES, QUALITY) if rate.name == declared.metric)
     theirs, own = rate.of(champion), rate.of(challenger)
     lower, upper = map(_rounded, interval_of_difference(theirs, own, rate.prior, terms.stage_alpha))
     winner = Winner.Champion if lower > 0 else Winner.Challenger if upper < 0 else Winner.Undecided
     found = {
         Winner.Champion: f"worse by at least {lower:.2%}",
         Winner.Challenger: f"better by at least {-upper:.2%}",
-        Winner.Undecided: f"neither is surely better with {challenger.requests:,} of {declared.sample:,} requests",
+        Winner.Undecided: f"neither is surely better with {rate.seen(challenger):,} of {declared.sample:,} {rate.unit}",
     }
     return Comparison(
         declared=declared,
         winner=winner,
-        requests=challenger.requests,
+        seen=rate.seen(challenger),
         reference=_side(theirs),
         challenger=_side(own),
         estimate=_rounded(own.estimate - theirs.estimate) if own.trials and theirs.trials else None,
@@ -125,16 +152,26 @@ def compare(declared: ABTestSpec, champion: Counts, challenger: Counts, terms: T
     )
 
 
-def breach(counts: Counts | None, before: Counts | None, slo: SloSpec, offline: Scores | None, terms: Terms) -> Verdict:
+def breach(
+    counts: Counts | None,
+    before: Counts | None,
+    slo: SloSpec,
+    offline: Scores | None,
+    terms: Terms,
+    unread: str | None = None,
+) -> Verdict:
     """After promotion: the new champion beside what is promised and what the old one showed.
 
     It fails where it is worse than both. `before` tells nothing where it has fewer requests than are needed to judge.
+    Labels are those of the last step, which both have had in the same time.
     """
     if counts is None:
         return _unreadable("champion")
     known = before if before is not None and before.requests >= terms.analysis.min_requests else None
     tests = [_beside_promise(rate, counts, known, _promised(rate, slo), terms) for rate in RATES]
-    return _verdict(*tests, *_scores(counts, None, offline, terms), terms=terms)
+    tests += _scores(counts, None, offline, terms)
+    tests += _quality(before or Counts(), counts, unread, terms)
+    return _verdict(*tests, terms=terms, unread=unread)
 
 
 def replayed(
@@ -166,29 +203,32 @@ def _unreadable(whose: str) -> Verdict:
     return Verdict(result=TestOutcome.Error, message=f"The {whose}'s metrics could not be read.")
 
 
-def _verdict(*tests: TestResult, terms: Terms) -> Verdict:
-    results = {test.result for test in tests}
-    order = (TestOutcome.Fail, TestOutcome.Inconclusive, TestOutcome.Pass)
+def _verdict(*tests: TestResult, terms: Terms, unread: str | None = None) -> Verdict:
+    results, names = {test.result for test in tests}, {test.name for test in tests}
+    order = (TestOutcome.Fail, TestOutcome.Error, TestOutcome.Inconclusive, TestOutcome.Pass)
     result = next(outcome for outcome in order if outcome in results)
     requests = tests[0].challenger.size
     if result is TestOutcome.Pass:
         message = (
             f"Nothing speaks against the version after {requests:,} requests ({terms.analysis.min_requests:,} needed)."
         )
-        if all(test.name is not TestName.Scores for test in tests):
+        if TestName.Scores not in names:
             message += " Its scores were not judged: there is nothing to compare them with."
+        if terms.labels is not None and TestName.Quality not in names:
+            message += f" Whether it decided rightly was not judged: {_no_labels(unread)}."
     elif result is TestOutcome.Inconclusive and requests < terms.analysis.min_requests:
         message = f"{requests:,} of the {terms.analysis.min_requests:,} requests have come that are needed to judge."
     else:
         message = " ".join(test.message for test in tests if test.result is result)
-    return Verdict(result=result, message=message, tests=tests)
+    return Verdict(result=result, message=message[:1024], tests=tests)
 
 
 def _beside_champion(rate: Rate, champion: Counts, challenger: Counts, terms: Terms) -> TestResult:
     theirs, own = rate.of(champion), rate.of(challenger)
     evidence = log_evidence_worse(theirs, own, rate.prior)
     lower, upper = interval_of_difference(theirs, own, rate.prior, terms.alpha)
-    enough = challenger.requests >= terms.analysis.min_requests and theirs.trials > 0
+    least = terms.analysis.min_requests
+    enough = rate.seen(challenger) >= least and rate.seen(champion) >= (least if rate.both else 1) and theirs.trials > 0
     result = _outcome(failed=evidence >= terms.needed, enough=enough)
     seen = f"{_counted(own, rate.words)}, the champion's {_counted(theirs)}"
     return TestResult(
@@ -202,7 +242,7 @@ def _beside_champion(rate: Rate, champion: Counts, challenger: Counts, terms: Te
         bound=0,
         evidence=_power(evidence),
         needed=_power(terms.needed),
-        message=f"{seen}: {_in_words(result, challenger, terms, f'worse by at least {max(lower, 0):.2%}')}.",
+        message=f"{seen}: {_in_words(rate, result, challenger, terms, f'worse by at least {max(lower, 0):.2%}')}.",
     )
 
 
@@ -231,8 +271,25 @@ def _beside_promise(rate: Rate, counts: Counts, before: Counts | None, bound: fl
         bound=bound,
         evidence=_power(evidence),
         needed=_power(terms.needed),
-        message=f"{seen}: {_in_words(result, counts, terms, f'surely at least {lower:.2%}')}.",
+        message=f"{seen}: {_in_words(rate, result, counts, terms, f'surely at least {lower:.2%}')}.",
     )
+
+
+def _quality(champion: Counts, challenger: Counts, unread: str | None, terms: Terms) -> tuple[TestResult, ...]:
+    """Where labels have come; too few of them matter where they are required."""
+    if terms.labels is None:
+        return ()
+    test = _beside_champion(QUALITY, champion, challenger, terms)
+    if not terms.labels.required:
+        return () if test.result is TestOutcome.Inconclusive else (test,)
+    if unread is not None and test.result is not TestOutcome.Fail:
+        told = f"Whether it decides rightly is not known: {_no_labels(unread)}."
+        return (test.model_copy(update={"result": TestOutcome.Error, "message": told[:1024]}),)
+    return (test,)
+
+
+def _no_labels(unread: str | None) -> str:
+    return "too few labels have come" if unread is None else f"labels could not be read, {unread}"
 
 
 def _decisions(result: ShadowResult, min_agreement: float, terms: Terms) -> TestResult:
@@ -269,7 +326,7 @@ def _scores(
     seen = f"{rows:,} probabilities lie {distance:.2f} from those of {held_out:,} held-out rows"
     if champion is not None and any(champion.scores) and rows:
         seen += f" ({ks_distance(champion.scores, challenger.scores):.2f} from the champion's)"
-    found = _in_words(result, challenger, terms, f"surely more than {lower:.3f}, where {bound:g} is allowed")
+    failure = f"surely more than {lower:.3f}, where {bound:g} is allowed"
     return (
         TestResult(
             name=TestName.Scores,
@@ -280,7 +337,7 @@ def _scores(
             lower=_rounded(lower),
             upper=_rounded(upper),
             bound=bound,
-            message=f"{seen}: {found}.",
+            message=f"{seen}: {_in_words(ERROR_RATE, result, challenger, terms, failure)}.",
         ),
     )
 
@@ -291,14 +348,14 @@ def _outcome(*, failed: bool, enough: bool) -> TestOutcome:
     return TestOutcome.Pass if enough else TestOutcome.Inconclusive
 
 
-def _in_words(result: TestOutcome, counts: Counts, terms: Terms, failure: str) -> str:
+def _in_words(rate: Rate, result: TestOutcome, counts: Counts, terms: Terms, failure: str) -> str:
     if result is TestOutcome.Fail:
         return failure
     if result is TestOutcome.Pass:
         return "no evidence against the version"
-    needed = terms.analysis.min_requests
-    if counts.requests < needed:
-        return f"too little to judge before {needed:,} requests ({counts.requests:,} came)"
+    needed, came = terms.analysis.min_requests, rate.seen(counts)
+    if came < needed:
+        return f"too little to judge before {needed:,} {rate.unit} ({came:,} came)"
     return "nothing to compare with yet"
 
 

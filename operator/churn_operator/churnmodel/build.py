@@ -6,7 +6,6 @@ from typing import Any
 
 from churn_operator.api.base import API_VERSION, LocalRef, Resources
 from churn_operator.api.churnmodel import ServedVersion
-from churn_operator.api.data import DataSource
 from churn_operator.api.driftmonitor import DriftMonitorSpec, MonitoringSpec
 from churn_operator.api.inference_log import (
     METADATA_ANNOTATIONS,
@@ -17,15 +16,17 @@ from churn_operator.api.inference_log import (
     root,
 )
 from churn_operator.api.rollout import GatewaySpec, RolloutPhase, ShadowStatus
-from churn_operator.api.tasks import ChampionRef, LoggedRows, ProbeTask, ShadowTask
+from churn_operator.api.tasks import ChampionRef, LabelsTask, LoggedRows, ProbeTask, ShadowTask
 from churn_operator.api.trainingrun import TrainingRunSpec
 from churn_operator.churnmodel.decide import Decision, Open
+from churn_operator.churnmodel.labels import is_open, wanted
 from churn_operator.churnmodel.metrics import PORT
 from churn_operator.churnmodel.observe import (
     GATEWAY_API,
     SERVING_API,
     ChurnModelWorld,
     Constant,
+    labels_name,
     predictor_service,
     probe_name,
     replay_name,
@@ -65,6 +66,8 @@ REPLAY_DEADLINE = 900
 """Seconds for all but the requests: to start, and to read the log."""
 REPLAY_WINDOW = timedelta(days=7)
 """What was logged before is no more what clients ask."""
+LABELS_RESOURCES = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
+LABELS_DEADLINE = 900
 GRACE_SECONDS = 30
 """The predictor answers on for 5 s after SIGTERM, and then gives requests in flight 15 s."""
 LOGGED_GRACE_SECONDS = 40
@@ -90,6 +93,7 @@ def build(world: ChurnModelWorld, decision: Decision) -> tuple[Desired | Alias, 
     if decision.probe:
         desired.append(Desired(_probe(world), once=True))
     desired += _replay(world, decision)
+    desired += _labels(world, decision)
     return tuple(desired)
 
 
@@ -334,8 +338,12 @@ def _replay(world: ChurnModelWorld, decision: Decision) -> tuple[Desired, ...]:
         return ()
     if progress.shadow.retry_at is None and progress.shadow.result is None:
         return (Desired(_replay_job(world, champion, challenger, progress.shadow), once=True),)
-    name = replay_name(world.name, challenger.version, progress.shadow.attempt)
-    return tuple(Desired(child, once=True) for child in world.children if identity(child) == ("Job", name))
+    return _kept(world, replay_name(world.name, challenger.version, progress.shadow.attempt))
+
+
+def _kept(world: ChurnModelWorld, job: str) -> tuple[Desired, ...]:
+    """A Job that ended, for its log, if it is there."""
+    return tuple(Desired(child, once=True) for child in world.children if identity(child) == ("Job", job))
 
 
 def _replay_job(
@@ -371,8 +379,56 @@ def _replay_job(
         deadline_seconds=REPLAY_DEADLINE + 2 * asked.requests // asked.requests_per_second + asked.requests,
         retries=0,
         secret=storage.name if storage else own,
-        # The log is in the chart's object store, wherever the model's own files are.
-        source=DataSource(secret_ref=LocalRef(name=own) if storage else None),
+        log_secret=own,
+    )
+    return build_job(world.object, order, **{MODEL_LABEL: world.name})
+
+
+def _labels(world: ChurnModelWorld, decision: Decision) -> tuple[Desired, ...]:
+    """The Job of a look for labels that is under way; one that ended stays, if it is there, until the next."""
+    progress = decision.rollout.progress
+    if progress is None or progress.phase not in (RolloutPhase.Shifting, RolloutPhase.Guarding):
+        return ()
+    labels, asked = progress.labels, wanted(world)
+    if labels is None or labels.begun is None or asked is None:
+        return ()
+    if not is_open(labels):
+        return _kept(world, labels_name(world.name, progress.version, labels.begun))
+    named = {v.version: ChampionRef(version=v.version, model=v.model) for v in decision.rollout.versions}
+    champion, challenger = named.get(labels.champion), named.get(progress.version)
+    if champion is None or challenger is None:
+        return ()
+    until = min(labels.begun, progress.since) if progress.phase is RolloutPhase.Guarding else labels.begun
+    task = LabelsTask(
+        namespace=world.namespace,
+        churn_model=world.name,
+        champion=champion,
+        challenger=challenger,
+        log=LoggedRows(
+            uri=root(world.settings.storage_uri),
+            since=labels.since,
+            until=until,
+            min_rows=world.spec.rollout.analysis.min_requests,
+        ),
+        source=asked.source,
+    )
+    return (Desired(_labels_job(world, labels_name(world.name, progress.version, labels.begun), task), once=True),)
+
+
+def _labels_job(world: ChurnModelWorld, name: str, task: LabelsTask) -> dict[str, Any]:
+    storage, own = world.spec.storage.secret_ref, world.settings.storage_secret
+    order = JobOrder(
+        role="labels",
+        name=name,
+        task=task,
+        image=world.settings.jobs_image,
+        pull_policy=world.settings.image_pull_policy,
+        resources=LABELS_RESOURCES,
+        deadline_seconds=LABELS_DEADLINE,
+        retries=0,
+        secret=storage.name if storage else own,
+        source=task.source,
+        log_secret=own,
     )
     return build_job(world.object, order, **{MODEL_LABEL: world.name})
 

@@ -35,11 +35,22 @@ class Counts:
     """Answered, later than promised."""
     scores: Scores = NO_SCORES
     """Probabilities in each of SCORE_BINS."""
+    labelled: int = 0
+    """Decisions whose label has come; processes know none."""
+    wrong: int = 0
+    """Those of them that the label says otherwise of."""
 
     def __add__(self, other: "Counts") -> "Counts":
         """Of two processes, or of two stretches of time."""
         scores = tuple(a + b for a, b in zip(self.scores, other.scores, strict=True))
-        return Counts(self.requests + other.requests, self.errors + other.errors, self.slow + other.slow, scores)
+        return Counts(
+            self.requests + other.requests,
+            self.errors + other.errors,
+            self.slow + other.slow,
+            scores,
+            self.labelled + other.labelled,
+            self.wrong + other.wrong,
+        )
 
     def __sub__(self, earlier: "Counts") -> "Counts":
         """What one process counted since. One whose counts are lower than earlier ones began anew at 0."""
@@ -62,6 +73,11 @@ class Counts:
         """Answers that came later than promised."""
         answered = self.requests - self.failed.events
         return Share(min(self.slow, answered), answered)
+
+    @property
+    def mistaken(self) -> Share:
+        """Decisions that were wrong, of those that it is known of."""
+        return Share(min(self.wrong, self.labelled), self.labelled)
 
 
 def parse_counts(text: str, version: str, slo_seconds: float) -> Counts:

@@ -15,6 +15,7 @@ from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, T
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.metrics import Wanted, read_counters
 from churn_operator.churnmodel.pods import is_ready, trouble
+from churn_operator.core import clock
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
 from churn_operator.core.job import Absent, JobState, observe_job, pods_of
@@ -122,6 +123,8 @@ class ChurnModelWorld:
     probe: JobState = field(default_factory=Absent)
     replay: JobState = field(default_factory=Absent)
     """The Job of the rollout's present replay."""
+    labels: JobState = field(default_factory=Absent)
+    """The Job of the rollout's present look for labels."""
     route: RouteSeen | None = None
     has_routes: bool = True
     """The API server knows HTTPRoutes."""
@@ -194,6 +197,11 @@ def replay_name(model: str, version: str, attempt: int) -> str:
     return f"{server_name(model, version)}-shadow" + (f"-{attempt}" if attempt > 1 else "")
 
 
+def labels_name(model: str, version: str, begun: str) -> str:
+    """Each look has a Job of its own, named by the minute at which its interval began."""
+    return f"{server_name(model, version)}-labels-{int(clock.parse(begun).timestamp()) // 60}"
+
+
 def tracking_uri(settings: Settings, spec: ChurnModelSpec) -> str:
     return spec.tracking.uri or settings.tracking_uri
 
@@ -238,6 +246,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         probe_slot=slot,
         probe=await _job(cluster, probe_name(key.name, slot), children),
         replay=await _replay(cluster, key.name, status, children),
+        labels=await _labels(cluster, key.name, status, children),
         route=next((route_seen(key.name, c) for c in children if c["kind"] == "HTTPRoute"), None),
         has_routes=routes is not None,
         gateway_problem=await _gateway_problem(cluster, key, spec) if routes is not None else NO_ROUTES,
@@ -402,6 +411,13 @@ async def _replay(cluster: Cluster, model: str, status: ChurnModelStatus, childr
     if rollout is None or rollout.phase is not RolloutPhase.Shadowing or rollout.shadow is None:
         return Absent()
     return await _job(cluster, replay_name(model, rollout.version, rollout.shadow.attempt), children)
+
+
+async def _labels(cluster: Cluster, model: str, status: ChurnModelStatus, children: Iterable[Object]) -> JobState:
+    rollout = status.rollout
+    if rollout is None or rollout.labels is None or rollout.labels.begun is None:
+        return Absent()
+    return await _job(cluster, labels_name(model, rollout.version, rollout.labels.begun), children)
 
 
 async def _job(cluster: Cluster, name: str, children: Iterable[Object]) -> JobState:

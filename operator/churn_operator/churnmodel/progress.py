@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from datetime import datetime
 
-from churn_operator.api.analysis import TestOutcome
+from churn_operator.api.analysis import TestName, TestOutcome
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.rollout import (
     ABTestSpec,
@@ -121,6 +121,7 @@ def _promoted(world: ChurnModelWorld, version: ServedVersion, progress: RolloutS
             "verdict": None if progress is None else progress.verdict,
             "shadow": None if progress is None else progress.shadow,
             "comparison": None if progress is None else progress.comparison,
+            "labels": None if progress is None else progress.labels,
         }
     )
 
@@ -132,9 +133,10 @@ def _shown(world: ChurnModelWorld, version: str) -> Counters | None:
 
 def _is_news(last: RolloutStatus, progress: RolloutStatus) -> bool:
     """Another result, another reason that there is none, or so much more seen that people would like to know."""
-    if _results(last) != _results(progress):
+    before, seen = _seen(last), _seen(progress)
+    if _results(last) != _results(progress) or before.keys() != seen.keys():
         return True
-    return _seen(progress) < _seen(last) or _seen(progress) > _seen(last) * WORTH_TELLING
+    return any(not before[name] <= size <= before[name] * WORTH_TELLING for name, size in seen.items())
 
 
 def _results(progress: RolloutStatus) -> tuple[TestOutcome | None, str, Winner | None]:
@@ -144,8 +146,9 @@ def _results(progress: RolloutStatus) -> tuple[TestOutcome | None, str, Winner |
     return result, why, None if comparison is None else comparison.winner
 
 
-def _seen(progress: RolloutStatus) -> int:
-    return 0 if progress.verdict is None else sum(test.challenger.size for test in progress.verdict.tests)
+def _seen(progress: RolloutStatus) -> dict[TestName, int]:
+    tests = () if progress.verdict is None else progress.verdict.tests
+    return {test.name: test.challenger.size for test in tests}
 
 
 def _ended(world: ChurnModelWorld, progress: RolloutStatus | None, why: str, at: str) -> RolloutStatus:

@@ -19,6 +19,7 @@ from churn_operator.api.rollout import Comparison, RolloutPhase, RolloutStatus, 
 from churn_operator.churnmodel.analysis import Terms, breach, compare, judge
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
+from churn_operator.churnmodel.labels import known_of, labelled, unread, wanted
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, Constant, as_counts
 from churn_operator.churnmodel.orders import handled, obey, pending
@@ -96,12 +97,14 @@ def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
     if progress is None:
         return None
     if progress.phase is RolloutPhase.Shifting:
+        progress = labelled(world, progress, now)
         return progress.model_copy(
             update={"verdict": _verdict(world, progress), "comparison": _comparison(world, progress)}
         )
     if progress.phase is RolloutPhase.Shadowing:
         return shadowed(world, progress, _offline(world, progress), _terms(world), now)
     if progress.phase is RolloutPhase.Guarding and not _is_settling(progress, now):
+        progress = labelled(world, progress, now)
         return progress.model_copy(update={"verdict": _breach(world, progress)})
     return progress
 
@@ -195,7 +198,7 @@ def _decided(world: ChurnModelWorld, rolling: ServedVersion, comparison: Compari
         return Shift(rolling, 1, declared.weight)
     if comparison.winner is Winner.Challenger:
         return Promote(rolling, f"{rolling.version} won the A/B test: {comparison.message}")
-    if comparison.requests < declared.sample:
+    if comparison.seen < declared.sample:
         return Stay("the A/B test has no winner yet")
     message = f"{rolling.version} was not shown to be better, and the sample is spent: {comparison.message}"
     return GiveUp(rolling, Violation(Reason.ABTestUndecided, message))
@@ -267,7 +270,9 @@ def _is_settling(progress: RolloutStatus, now: datetime) -> bool:
 
 def _verdict(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
     """The challenger beside the champion, since the step began."""
-    return _with_why(world, judge(*_counted(world, progress), _offline(world, progress), _terms(world)))
+    champion, challenger = _counted(world, progress)
+    verdict = judge(champion, challenger, _offline(world, progress), _terms(world), unread(progress.labels))
+    return _with_why(world, verdict)
 
 
 def _comparison(world: ChurnModelWorld, progress: RolloutStatus) -> Comparison | None:
@@ -284,14 +289,21 @@ def _comparison(world: ChurnModelWorld, progress: RolloutStatus) -> Comparison |
 def _counted(world: ChurnModelWorld, progress: RolloutStatus) -> tuple[Counts | None, Counts | None]:
     """What champion and challenger counted since the step began."""
     champion = champion_of(world.status.versions)
-    return None if champion is None else world.counted(champion.version), world.counted(progress.version)
+    theirs = None if champion is None else _known(world, progress, champion.version)
+    return theirs, _known(world, progress, progress.version)
+
+
+def _known(world: ChurnModelWorld, progress: RolloutStatus, version: str) -> Counts | None:
+    counts = world.counted(version)
+    return None if counts is None else known_of(counts, progress.labels, version)
 
 
 def _breach(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
     """The new champion beside what is promised and what the old one showed."""
-    before = None if progress.before is None else as_counts(progress.before)
-    slo, offline = world.spec.serving.slo, _offline(world, progress)
-    return _with_why(world, breach(world.counted(progress.version), before, slo, offline, _terms(world)))
+    before, labels = progress.before, progress.labels
+    theirs = None if before is None else known_of(as_counts(before), labels, before.pod)
+    own, offline = _known(world, progress, progress.version), _offline(world, progress)
+    return _with_why(world, breach(own, theirs, world.spec.serving.slo, offline, _terms(world), unread(labels)))
 
 
 def _with_why(world: ChurnModelWorld, verdict: Verdict) -> Verdict:
@@ -309,4 +321,4 @@ def _offline(world: ChurnModelWorld, progress: RolloutStatus) -> tuple[int, ...]
 def _terms(world: ChurnModelWorld) -> Terms:
     rollout = world.spec.rollout
     before_guard = {"BlueGreen": 0, "Canary": len(rollout.steps), "Shadow": 1, "ABTest": 2}
-    return Terms(rollout.analysis, stages=before_guard[rollout.strategy] + 1)
+    return Terms(rollout.analysis, stages=before_guard[rollout.strategy] + 1, labels=wanted(world))

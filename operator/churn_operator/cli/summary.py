@@ -10,7 +10,7 @@ from churn_operator.api.approval import Approval, Command, Handled
 from churn_operator.api.base import Condition, Model, parse_duration
 from churn_operator.api.churnmodel import ChurnModelStatus, Retraining, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
-from churn_operator.api.rollout import Comparison, RolloutPhase, RolloutSpec, RolloutStatus
+from churn_operator.api.rollout import Comparison, LabelsStatus, RolloutPhase, RolloutSpec, RolloutStatus
 from churn_operator.api.tasks import ColumnDrift, ComparisonResult, ShadowResult
 from churn_operator.api.trainingrun import GateVerdict, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.cli import moment
@@ -56,6 +56,7 @@ class Rollout(Model):
     verdict: Verdict | None = None
     comparison: Comparison | None = None
     replay: ShadowResult | None = None
+    labels: LabelsStatus | None = None
 
     @property
     def is_under_way(self) -> bool:
@@ -269,6 +270,7 @@ def _rollout(seen: RolloutStatus, model: Object) -> Rollout:
         verdict=seen.verdict,
         comparison=seen.comparison,
         replay=seen.shadow.result if seen.shadow else None,
+        labels=seen.labels,
     )
 
 

@@ -9,7 +9,7 @@ from rich.tree import Tree
 from churn_operator.api.analysis import Sample, TestName, TestResult, Verdict
 from churn_operator.api.approval import Command, Handled
 from churn_operator.api.base import Condition
-from churn_operator.api.rollout import Comparison, RolloutPhase
+from churn_operator.api.rollout import Comparison, LabelsStatus, RolloutPhase
 from churn_operator.api.tasks import ComparisonResult, ShadowResult
 from churn_operator.cli import moment
 from churn_operator.cli.summary import Drift, Rollout, Run, Summary, Traffic, Version
@@ -25,8 +25,9 @@ EVENTS = {
     TestName.ErrorRate: ("failed", "requests"),
     TestName.Latency: ("too slow", "answers"),
     TestName.Decisions: ("changed", "decisions"),
+    TestName.Quality: ("wrong", "decisions"),
 }
-"""What a metric counts, and of what."""
+"""What is counted in each test, of what."""
 
 
 def plain(text: str) -> str:
@@ -126,6 +127,20 @@ def _rollout(rollout: Rollout, champion: str | None, now: datetime) -> Tree:
         branch.add(_replayed(rollout.replay))
     if rollout.verdict is not None:
         branch.add(_verdict(rollout.verdict, rollout.version, beside))
+    if rollout.labels is not None:
+        branch.add(_labels(rollout.labels, now))
+    return branch
+
+
+def _labels(labels: LabelsStatus, now: datetime) -> Tree:
+    """When they were last looked for, and what is known by now."""
+    looked = f"last looked for {_ago(labels.ended, now)}" if labels.ended else "not looked for yet"
+    branch = Tree(line("Labels of what was asked", f"{moment.since(labels.since, now)}:", looked))
+    if labels.reason:
+        branch.add(line(f"{labels.reason}: {labels.message}"))
+    for one in () if labels.result is None else (labels.result.challenger, labels.result.champion):
+        known = f"{one.labelled} of {one.customers} customers have one, {one.wrong} of these decisions were wrong"
+        branch.add(line(f"{one.version}: {known}"))
     return branch
 
 
@@ -135,7 +150,7 @@ def _compared(seen: Comparison, version: str, champion: str) -> Tree:
     branch = Tree(line(f"A/B test of {metric}", f"{seen.winner}:", seen.message))
     branch.add(line(f"{version}: {_sample(seen.challenger, metric)}; {champion}: {_sample(seen.reference, metric)}"))
     estimate = "" if seen.estimate is None else f"difference {_percent(seen.estimate)}, "
-    spent = f"{seen.requests} of at most {declared.sample} requests"
+    spent = f"{seen.seen} of at most {declared.sample} {'labels' if metric is TestName.Quality else 'requests'}"
     branch.add(line(f"{estimate}surely between {_percent(seen.lower)} and {_percent(seen.upper)}; {spent}"))
     return branch
 

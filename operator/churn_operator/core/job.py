@@ -11,7 +11,7 @@ from churn_operator.api.base import Model, Resources
 from churn_operator.api.data import DataSource
 from churn_operator.api.reasons import Reason
 from churn_operator.api.results import decode_result
-from churn_operator.api.tasks import CLAIM_PATH, EXIT_REFUSED, SOURCE_PREFIX, TASK_PATH, JobFailure
+from churn_operator.api.tasks import CLAIM_PATH, EXIT_REFUSED, LOG_PREFIX, SOURCE_PREFIX, TASK_PATH, JobFailure
 from churn_operator.core.kind import Cluster
 from churn_operator.core.objects import Object, Violation, child_metadata, name_of, uid_of
 
@@ -40,7 +40,7 @@ RESTRICTED_CONTAINER: dict[str, Any] = {
 class JobOrder:
     """What a Job is to do, and with what."""
 
-    role: Literal["probe", "train", "drift", "shadow"]
+    role: Literal["probe", "train", "drift", "shadow", "labels"]
     name: str
     task: Model
     image: str
@@ -49,7 +49,9 @@ class JobOrder:
     deadline_seconds: int
     retries: int
     secret: str
-    source: DataSource
+    source: DataSource | None = None
+    log_secret: str | None = None
+    """Of the inference log, which is in the chart's object store wherever the model's own files are."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def build_job(owner: Object, order: JobOrder, **labels: str) -> dict[str, Any]:
 
 
 def _pod(order: JobOrder) -> dict[str, Any]:
-    claim = order.source.claim
+    claim = order.source.claim if order.source else None
     volumes: list[dict[str, Any]] = [
         {
             "name": "task",
@@ -155,7 +157,7 @@ def _pod(order: JobOrder) -> dict[str, Any]:
                 "imagePullPolicy": order.pull_policy,
                 "args": [order.role, TASK_PATH],
                 "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - the pod's own
-                "envFrom": credentials(order.secret, order.source),
+                "envFrom": credentials(order.secret, order.source, order.log_secret),
                 "resources": order.resources.to_dict(),
                 "securityContext": RESTRICTED_CONTAINER,
                 "volumeMounts": mounts,
@@ -165,11 +167,13 @@ def _pod(order: JobOrder) -> dict[str, Any]:
     }
 
 
-def credentials(secret: str, source: DataSource | None = None) -> list[dict[str, Any]]:
-    """The object store's credentials, and the source's own beside them under a prefix."""
+def credentials(secret: str, source: DataSource | None = None, log_secret: str | None = None) -> list[dict[str, Any]]:
+    """The object store's credentials; beside them under prefixes the source's own, and the inference log's."""
     refs: list[dict[str, Any]] = [{"secretRef": {"name": secret}}]
     if source is not None and source.secret_ref is not None:
         refs.append({"prefix": SOURCE_PREFIX, "secretRef": {"name": source.secret_ref.name}})
+    if log_secret not in (None, secret):
+        refs.append({"prefix": LOG_PREFIX, "secretRef": {"name": log_secret}})
     return refs
 
 

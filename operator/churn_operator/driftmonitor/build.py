@@ -1,8 +1,7 @@
 """The objects a DriftMonitor is to have: the Job of the newest check."""
 
-from churn_operator.api.base import LocalRef, Resources, parse_duration
+from churn_operator.api.base import Resources, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ServedVersion
-from churn_operator.api.data import DataSource
 from churn_operator.api.inference_log import root
 from churn_operator.api.tasks import DriftTask, LoggedRows
 from churn_operator.core import clock
@@ -56,7 +55,8 @@ def _check(world: DriftMonitorWorld, decision: Compare, model: ChurnModelSpec, c
         deadline_seconds=DEADLINE,
         retries=RETRIES,
         secret=storage.name if storage else world.settings.storage_secret,
-        source=current.source or _log_access(world, model),
+        source=current.source,
+        log_secret=world.settings.storage_secret if current.predictions else None,
     )
     labels = {MODEL_LABEL: name, MONITOR_LABEL: world.name, VERSION_LABEL: champion.version, TICK_LABEL: str(tick)}
     return Desired(build_job(world.object, order, **labels), once=True)
@@ -73,9 +73,3 @@ def _predictions(world: DriftMonitorWorld, decision: Compare) -> LoggedRows | No
         until=clock.stamp(decision.tick),
         min_rows=asked.min_rows,
     )
-
-
-def _log_access(world: DriftMonitorWorld, model: ChurnModelSpec) -> DataSource:
-    """The log is in the chart's object store, wherever the model's own files are."""
-    secret = LocalRef(name=world.settings.storage_secret) if model.storage.secret_ref else None
-    return DataSource(secret_ref=secret)

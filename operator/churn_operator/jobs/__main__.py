@@ -23,6 +23,7 @@ from churn_operator.api.tasks import (
     DriftTask,
     FetchTask,
     JobFailure,
+    LabelsTask,
     ProbeTask,
     ShadowTask,
     TrainTask,
@@ -92,6 +93,12 @@ def _shadow(task: str, _: str | None) -> Model:
     return shadow(_read(ShadowTask, task))
 
 
+def _labels(task: str, _: str | None) -> Model:
+    from churn_operator.jobs.labels import labels
+
+    return labels(_read(LabelsTask, task))
+
+
 def _fetch(task: str, destination: str | None) -> None:
     from churn_operator.jobs.fetch import fetch
     from churn_operator.storage.bundle import reference
@@ -107,6 +114,7 @@ _VERBS: dict[str, Callable[[str, str | None], Model | None]] = {
     "train": _train,
     "drift": _drift,
     "shadow": _shadow,
+    "labels": _labels,
     "fetch": _fetch,
 }
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from churn_operator.api.contract import MISSING_WORDS
 from churn_operator.api.data import DataSource
 from churn_operator.api.reasons import Reason
-from churn_operator.api.tasks import CLAIM_PATH, SOURCE_PREFIX
+from churn_operator.api.tasks import CLAIM_PATH, LOG_PREFIX, SOURCE_PREFIX
 from churn_operator.storage.bundle import sha256
 from churn_operator.storage.failure import JobError, Refused, Unavailable
 from churn_operator.storage.files import Changed, Gone, LocalStore, S3Store, join, open_store
@@ -194,7 +194,16 @@ class S3Reader:
 
 def source_store() -> S3Store:
     """The store of the source's own Secret, which the operator hands over under a prefix; else the models' store."""
-    return S3Store(SOURCE_PREFIX if f"{SOURCE_PREFIX}AWS_ACCESS_KEY_ID" in os.environ else "")
+    return _store_of(SOURCE_PREFIX)
+
+
+def log_store() -> S3Store:
+    """The store of the inference log, where that is another than the models'."""
+    return _store_of(LOG_PREFIX)
+
+
+def _store_of(prefix: str) -> S3Store:
+    return S3Store(prefix if f"{prefix}AWS_ACCESS_KEY_ID" in os.environ else "")
 
 
 class HttpReader:

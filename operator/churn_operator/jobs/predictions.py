@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from churn_operator.api.inference_log import COLUMNS, FEATURE_PREFIX, SUFFIX, Partition, day_folder, days
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import LoggedRows
-from churn_operator.jobs.data import source_store
+from churn_operator.jobs.data import log_store
 from churn_operator.storage.failure import Refused, Unavailable
 from churn_operator.storage.files import Gone, Store, open_store
 
@@ -81,7 +81,7 @@ def _window(asked: LoggedRows, partition: Partition) -> "pa.Table":
 
     since, until = datetime.fromisoformat(asked.since), datetime.fromisoformat(asked.until)
     folders = [day_folder(asked.uri.rstrip("/"), partition, day) for day in days(since, until)]
-    store = source_store() if asked.uri.startswith("s3://") else open_store(asked.uri)
+    store = log_store() if asked.uri.startswith("s3://") else open_store(asked.uri)
     parts, count = [schema().empty_table()], 0
     for number, file in enumerate(_files(store, folders)):
         if count >= MAX_ROWS:

@@ -292,3 +292,9 @@ def test_a_difference_that_is_there_is_found(rates: tuple[float, float], winner:
 def test_an_interval_narrows_as_more_is_counted() -> None:
     seen = [compare(TEST, Counts(n, n // 50), Counts(n, n // 50), TERMS) for n in (0, 100, 1000, 10_000)]
     assert all(later.upper - later.lower < one.upper - one.lower for one, later in pairwise(seen))
+
+
+def test_the_share_of_wrong_decisions_may_decide_whose_sample_are_labels() -> None:
+    champion, challenger = Counts(5000, labelled=800, wrong=240), Counts(5000, labelled=700, wrong=70)
+    found = compare(ABTestSpec(metric="Quality", sample=1000), champion, challenger, Terms(AnalysisSpec(), stages=3))
+    assert (found.winner, found.seen, found.reference.size) == (Winner.Challenger, 700, 800)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_operator.api.analysis import AnalysisSpec, SloSpec, TestName, TestOutcome, Verdict
+from churn_operator.api.analysis import AnalysisSpec, LabelsSpec, SloSpec, TestName, TestOutcome, Verdict
+from churn_operator.api.data import DataSource
 from churn_operator.churnmodel.analysis import Terms, breach, judge
 from churn_operator.churnmodel.counts import NO_SCORES, Counts, Scores
 
@@ -191,6 +192,72 @@ def test_what_goes_to_the_status_is_within_its_bounds(
         for test in verdict.tests:
             assert test.lower <= test.upper
             assert test.result is not TestOutcome.Fail or test.lower >= test.bound or test.name is TestName.ErrorRate
+
+
+LABELS = LabelsSpec(source=DataSource(uri="s3://crm/left.csv"))
+REQUIRED = LABELS.model_copy(update={"required": True})
+
+
+def decided(counts: Counts, labelled: int, wrong: int) -> Counts:
+    return replace(counts, labelled=labelled, wrong=wrong)
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "unread", "expected", "required"),
+    [
+        pytest.param((900, 180), (100, 20), None, "Pass Pass", "Pass Pass", id="as good"),
+        pytest.param((900, 180), (100, 50), None, "Fail Fail", "Fail Fail", id="worse"),
+        pytest.param((900, 90), (12, 12), None, "Fail Fail", "Fail Fail", id="so much worse that few labels show it"),
+        pytest.param((900, 180), (99, 20), None, "Pass", "Inconclusive Inconclusive", id="too few labels"),
+        pytest.param((99, 20), (900, 180), None, "Pass", "Inconclusive Inconclusive", id="of the champion"),
+        pytest.param((0, 0), (0, 0), None, "Pass", "Inconclusive Inconclusive", id="none"),
+        pytest.param((0, 0), (0, 0), "away", "Pass", "Error Error", id="none that can be read"),
+        pytest.param((900, 180), (100, 20), "away", "Pass Pass", "Error Error", id="none that can be read any more"),
+        pytest.param((900, 180), (100, 50), "away", "Fail Fail", "Fail Fail", id="but what is known is known"),
+    ],
+)
+def test_quality_is_judged_where_labels_have_come(
+    champion: tuple[int, int], challenger: tuple[int, int], unread: str | None, expected: str, required: str
+) -> None:
+    theirs, own = decided(CHAMPION, *champion), decided(of(500), *challenger)
+    for labels, result in ((None, "Pass"), (LABELS, expected), (REQUIRED, required)):
+        terms = replace(TERMS, labels=labels)
+        for verdict in (judge(theirs, own, USUAL, terms, unread), breach(own, theirs, SLO, USUAL, terms, unread)):
+            quality = [test.result for test in verdict.tests if test.name is TestName.Quality]
+            assert " ".join([verdict.result, *quality]) == result
+
+
+def test_counts_with_labels_are_added_up_with_them() -> None:
+    both = decided(of(10), 5, 1) + decided(of(20), 7, 3)
+    assert (both.labelled, both.wrong, both.requests) == (12, 4, 30)
+
+
+def test_of_challengers_that_decide_as_well_few_are_given_up_however_often_labels_come() -> None:
+    rng, alone = np.random.default_rng(7), Terms(AnalysisSpec(), stages=1, labels=LABELS)
+    given_up = 0
+    for _ in range(300):
+        both = [Counts(), Counts()]
+        for _ in range(20):
+            for arm, size in enumerate((90, 10)):
+                both[arm] += decided(Counts(size), size, int(rng.binomial(size, 0.2)))
+            if judge(both[0], both[1], None, alone).result is TestOutcome.Fail:
+                given_up += 1
+                break
+    assert given_up <= 15
+
+
+def test_a_challenger_that_decides_half_as_often_wrong_again_is_caught_within_2000_labels() -> None:
+    rng, terms = np.random.default_rng(7), replace(TERMS, labels=LABELS)
+    caught = 0
+    for _ in range(100):
+        both = [Counts(), Counts()]
+        for _ in range(20):
+            for arm, (size, wrong) in enumerate(((900, 0.2), (100, 0.3))):
+                both[arm] += decided(Counts(size), size, int(rng.binomial(size, wrong)))
+            if judge(both[0], both[1], None, terms).result is TestOutcome.Fail:
+                caught += 1
+                break
+    assert caught >= 95
 
 
 Rates = tuple[float, float, Scores]

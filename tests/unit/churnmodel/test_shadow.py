@@ -278,7 +278,7 @@ def test_the_log_is_read_with_the_charts_credentials_and_the_model_with_its_own(
     sources = job["spec"]["template"]["spec"]["containers"][0]["envFrom"]
     assert [(ref.get("prefix"), ref["secretRef"]["name"]) for ref in sources] == [
         (None, "mine"),
-        ("SOURCE_", "churn-storage"),
+        ("LOG_", "churn-storage"),
     ]
 
 

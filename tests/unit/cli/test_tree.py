@@ -93,6 +93,61 @@ ChurnModel team/telco: RollingOut, Ready True
         ├── last check 2026-11-21T09:00:00Z (3h ago), next check 2026-11-21T12:10:00Z
         └── http://mlflow/drift.html"""
 
+QUALITY = {
+    "name": "Quality",
+    "result": "Pass",
+    "reference": {"size": 1500, "events": 300, "estimate": 0.2},
+    "challenger": {"size": 300, "events": 60, "estimate": 0.2},
+    "estimate": 0.0,
+    "lower": -0.1,
+    "upper": 0.1,
+    "bound": 0.0,
+    "message": "no evidence.",
+}
+LABELS = {"champion": "v1", "since": EARLIER}
+KNOWN = {
+    "champion": {"version": "v1", "customers": 8000, "labelled": 1500, "wrong": 300},
+    "challenger": {"version": "v2", "customers": 900, "labelled": 300, "wrong": 60},
+    "revision": "etag:1",
+}
+
+
+def judged(labels: dict[str, Any], *tests: dict[str, Any]) -> str:
+    """The rollout's branch."""
+    verdict = {"result": "Pass", "message": "so", "tests": tests}
+    rollout = SHIFTING["rollout"] | {"labels": LABELS | labels, "verdict": verdict}
+    return drawn(tree(seen(SHIFTING | {"rollout": rollout}), NOW), width=160)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        pytest.param(judged({}), "09:00:00Z (3h): not looked for yet", id="labels that nobody looked for"),
+        pytest.param(
+            judged({"begun": EARLIER, "ended": EARLIER, "result": KNOWN}),
+            "v2: 300 of 900 customers have one, 60 of these decisions were wrong",
+            id="labels that have come",
+        ),
+        pytest.param(
+            judged({"begun": EARLIER, "ended": EARLIER, "reason": "DataNotFound", "message": "There is no file."}),
+            "DataNotFound: There is no file.",
+            id="labels that could not be read",
+        ),
+        pytest.param(
+            judged({}, QUALITY),
+            "v2: 60 wrong of 300 decisions (20.00 %); v1: 300 wrong of 1500 decisions",
+            id="quality",
+        ),
+        pytest.param(
+            judged({}, QUALITY | {"name": "Decisions", "reference": None}),
+            "v2: 60 changed of 300 decisions",
+            id="a replay",
+        ),
+    ],
+)
+def test_what_is_known_of_decisions_is_shown(shown: str, expected: str) -> None:
+    assert expected in shown
+
 
 def test_a_model_in_the_midst_of_everything_is_shown_whole() -> None:
     under_way = {"phase": "Running", "progress": {"percent": 40, "step": "search"}}

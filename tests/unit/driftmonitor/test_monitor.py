@@ -253,7 +253,7 @@ def test_the_log_is_read_with_the_charts_credentials_wherever_the_model_is() -> 
     template = desired.object["spec"]["template"]
     assert template["spec"]["containers"][0]["envFrom"] == [
         {"secretRef": {"name": "mine"}},
-        {"prefix": "SOURCE_", "secretRef": {"name": "churn-storage"}},
+        {"prefix": "LOG_", "secretRef": {"name": "churn-storage"}},
     ]
 
 

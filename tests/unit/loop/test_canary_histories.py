@@ -1,5 +1,6 @@
 """What holds over every history of a canary, whatever clients, pods, gateways and people do."""
 
+import json
 import os
 from typing import Any
 
@@ -10,9 +11,14 @@ from support.kinds import make_spec
 from support.memory import counted_text
 from unit.loop.test_histories import Histories
 
+from churn_operator.api.analysis import LabelsSpec
+from churn_operator.api.data import DataSource
+from churn_operator.api.results import encode_result
 from churn_operator.api.rollout import ABTestSpec
+from churn_operator.api.tasks import Labelled, LabelsResult
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.core.clock import stamp
+from churn_operator.core.job import TASK_ANNOTATION
 
 SPEC = make_spec(
     retraining={"triggers": ["NewData"], "cooldown": "1m", "probeInterval": "1m"},
@@ -28,6 +34,12 @@ SPEC = make_spec(
 )
 AB_TEST = {"strategy": "ABTest", "ab_test": ABTestSpec(sample=4000)}
 WHY_CHAMPION = ("answered a prediction", "won the A/B test", "was promoted by", "took the traffic back")
+ASKS = SPEC.rollout.analysis.model_copy(
+    update={"labels": LabelsSpec(source=DataSource(uri="s3://crm/left.csv"), interval="1m", required=True)}
+)
+LABELS = st.tuples(*[st.sampled_from([0, 1, 7, 100, 400])] * 2)
+"""How many of the champion's and of the challenger's decisions have one."""
+LABELLED = SPEC.model_copy(update={"rollout": SPEC.rollout.model_copy(update={"analysis": ASKS})})
 EXAMPLES = int(os.environ.get("HISTORIES", "25"))
 """The promise is about 10,000 of them: `hack/bench/run histories`."""
 
@@ -194,8 +206,78 @@ class ABTestHistories(CanaryHistories):
         return 0.5 if version in self.bad else 0.01 if version in self.better else 0.1
 
 
+class LabelledHistories(CanaryHistories):
+    """The same, where a step is only passed when labels say that the challenger decides as well."""
+
+    spec = LABELLED
+
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        self.worse: set[str] = set()
+        self.judged: set[str] = set()
+        self.a_challenger_comes(bad=False)  # the first: it has nobody to be judged beside
+
+    @rule(worse=st.booleans(), labels=LABELS)
+    def a_challenger_decides(self, labels: tuple[int, int], *, worse: bool) -> None:
+        """It fails no request, its probabilities are spread as ever, and labels come in each step."""
+        self.a_challenger_comes(bad=False)
+        if worse and self._champion():
+            self.worse |= {v["version"] for v in self._versions() if v["state"] == "RollingOut"}
+        for _ in range(3):
+            self.labels_come(labels, None)
+
+    @rule(labels=LABELS, writes=st.none() | st.integers(0, 3))
+    def labels_come(self, labels: tuple[int, int], writes: int | None) -> None:
+        self.clients_are_many(1)
+        for job in self._open_jobs("labels"):
+            champion, challenger = self._labelled(job, labels)
+            result = LabelsResult(champion=champion, challenger=challenger, revision="version:1")
+            self._finish(job, "Complete", encode_result(result))
+            if min(labels) >= 100:
+                self.judged.add(challenger.version)
+        self.look(1, writes)
+        self.clients_are_many(1)
+
+    @rule()
+    def labels_cannot_be_read(self) -> None:
+        for job in self._open_jobs("labels"):
+            self._finish(job, "Failed", '{"reason": "DataNotFound", "message": "there is no file"}')
+
+    @rule()
+    def somebody_deletes_a_look_for_labels(self) -> None:
+        for job in self._open_jobs("labels"):
+            del self.cluster.objects["Job", job["metadata"]["name"]]
+
+    @invariant()
+    def a_challenger_that_decides_worse_is_never_promoted(self) -> None:
+        assert self._champion() not in self.worse
+
+    @invariant()
+    def nothing_takes_over_from_a_champion_without_labels(self) -> None:
+        self.first = getattr(self, "first", None) or self._champion()
+        assert self._champion() in self.judged | {self.first, None}
+
+    @invariant()
+    def one_look_for_labels_at_a_time(self) -> None:
+        names = {job["metadata"]["name"].rpartition("-")[0] for job in self._open_jobs("labels")}
+        assert len(names) <= 1
+
+    def _labelled(self, job: Any, labels: tuple[int, int]) -> list[Labelled]:
+        """Of the versions that the Job is asked about; a tenth of the decisions was wrong, or nine."""
+        task = json.loads(job["spec"]["template"]["metadata"]["annotations"][TASK_ANNOTATION])
+        return [
+            Labelled(version=version, labelled=number, wrong=number * (9 if version in self.worse else 1) // 10)
+            for version, number in zip(
+                (task[one]["version"] for one in ("champion", "challenger")), labels, strict=True
+            )
+        ]
+
+
 MANY = settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 TestCanaryHistories = CanaryHistories.TestCase
 TestCanaryHistories.settings = MANY
 TestABTestHistories = ABTestHistories.TestCase
 TestABTestHistories.settings = MANY
+TestLabelledHistories = LabelledHistories.TestCase
+TestLabelledHistories.settings = MANY
