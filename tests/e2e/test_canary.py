@@ -192,6 +192,7 @@ def test_an_aborted_canary_leaves_the_champion_with_all_of_the_traffic(door: Doo
         door.wait("v4 RolledBack", lambda: door.state("v4") == "RolledBack", 60)
         door.wait("100 % at v1", lambda: [s.version for s in load.samples[-300:]] == ["v1"] * 300, 60)
     assert not load.failures, load.failures[:3]
+    assert condition(door.model(), "RolloutHealthy")["reason"] == "Aborted"
     assert condition(door.model(), "RolloutHealthy")["message"] == f"v4 was aborted by {door.me}: to see"
 
 
@@ -203,6 +204,7 @@ def test_an_ab_test_whose_sample_is_spent_leaves_the_champion(door: Door) -> Non
     door.retrain(5)
     with door.load() as load:
         door.wait("v5 RolledBack", lambda: door.state("v5") == "RolledBack", 180)
+    assert door.healthy()["reason"] == "ABTestUndecided"
     assert not load.failures, load.failures[:3]
     compared = door.rollout()["comparison"]
     assert compared["winner"] == "Undecided"

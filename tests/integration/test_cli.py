@@ -135,7 +135,7 @@ def test_a_watch_ends_when_the_model_is_deleted(telco: Played, bob: Person) -> N
     [
         pytest.param(SERVING, 0, "Ready: v1 answers", id="serves"),
         pytest.param(SHIFTING, 1, "v2 is rolling out: Step 1 of 2.", id="a canary"),
-        pytest.param(BACK, 1, "Rolled back: v2 failed: 5 % of errors.", id="rolled back"),
+        pytest.param(BACK, 1, "Rolled back, AnalysisFailed: v2 failed: 5 % of errors.", id="rolled back"),
         pytest.param({}, 1, "has not looked at the latest spec", id="not seen by the operator"),
     ],
 )
@@ -159,7 +159,7 @@ def test_check_does_not_wait_for_what_cannot_come(telco: Played, bob: Person) ->
     thread = meanwhile(lambda: telco.says("ChurnModel", "telco", BACK))
     said = bob.types("check", "telco", "--wait", "--timeout", "30s")
     thread.join()
-    assert (said.code, said.out) == (1, "Rolled back: v2 failed: 5 % of errors.\n")
+    assert (said.code, said.out) == (1, "Rolled back, AnalysisFailed: v2 failed: 5 % of errors.\n")
 
 
 @pytest.mark.usefixtures("telco")

@@ -86,13 +86,14 @@ SHIFTING: dict[str, Any] = SERVING | {
     "lastRun": 2,
 }
 BACK: dict[str, Any] = SERVING | {
-    "conditions": [READY, condition("RolloutHealthy", "False", "RolledBack", "v2 failed: 5 % of errors.")],
+    "conditions": [READY, condition("RolloutHealthy", "False", "AnalysisFailed", "v2 failed: 5 % of errors.")],
     "versions": [make_version(2, VersionState.RolledBack).to_dict(), make_version(1).to_dict()],
     "rollout": {
         "version": "v2",
         "phase": "RolledBack",
         "began": EARLIER,
         "since": EARLIER,
+        "reason": "AnalysisFailed",
         "message": "v2 failed: 5 % of errors.",
     },
 }

@@ -43,10 +43,9 @@ class Reason(StrEnum):
     AliasMoved = "AliasMoved"
     """The registered model's alias pointed elsewhere, and points at the cluster's champion now."""
     RolledBack = "RolledBack"
-    """The newest accepted version did not become ready, failed with traffic, or won no A/B test; the champion before it
-    serves."""
+    """The newest accepted version did not become ready, or is the same model as one that was Quarantined."""
     Aborted = "Aborted"
-    """A person ordered it."""
+    """A person ordered it: the challenger's end, or the return of a champion before."""
     AnalysisFailed = "AnalysisFailed"
     """A version did worse than it may: with traffic, or when it was asked what clients had asked the champion."""
     ABTestLost = "ABTestLost"

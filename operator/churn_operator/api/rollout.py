@@ -272,5 +272,7 @@ class RolloutStatus(Model):
     """What is known of the decisions, where rollout.analysis.labels is set."""
     verdict: Verdict | None = None
     """What the last analysis of this step, or of the replay, found."""
+    reason: Word | None = None
+    """Why the version lost its traffic, or the prospect of any: AnalysisFailed, Aborted, ABTestUndecided and so on."""
     message: Text = ""
     """What it waits for, or why it ended."""

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from churn_operator.api.analysis import TestName, TestOutcome
 from churn_operator.api.churnmodel import ServedVersion, VersionState
+from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import (
     ABTestSpec,
     Baseline,
@@ -19,6 +20,7 @@ from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Repl
 from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.versions import champion_of, guarding
 from churn_operator.core import clock
+from churn_operator.core.objects import Violation
 
 BASELINES = 100
 """As many pods as a version may have; those of a moment between two sets of them are counted from their start."""
@@ -41,7 +43,7 @@ def progress_after(
         case Promote(version):
             return _promoted(world, version, progress, at)
         case GiveUp(version, violation) | Restore(version, violation):
-            return _ended(world, progress, violation.message, at)
+            return _ended(world, progress, violation, at)
         case Return(version):
             phase = RolloutPhase.Starting
             return RolloutStatus(version=version.version, returns=True, phase=phase, began=at, since=at)
@@ -55,7 +57,12 @@ def _started(version: ServedVersion, at: str) -> RolloutStatus:
     if version.state is VersionState.RollingOut:
         return RolloutStatus(version=version.version, phase=RolloutPhase.Starting, began=at, since=at)
     return RolloutStatus(
-        version=version.version, phase=RolloutPhase.RolledBack, began=at, since=at, message=version.reason
+        version=version.version,
+        phase=RolloutPhase.RolledBack,
+        began=at,
+        since=at,
+        reason=Reason.RolledBack,
+        message=version.reason,
     )
 
 
@@ -151,10 +158,10 @@ def _seen(progress: RolloutStatus) -> dict[TestName, int]:
     return {test.name: test.challenger.size for test in tests}
 
 
-def _ended(world: ChurnModelWorld, progress: RolloutStatus | None, why: str, at: str) -> RolloutStatus:
+def _ended(world: ChurnModelWorld, progress: RolloutStatus | None, why: Violation, at: str) -> RolloutStatus:
     last = progress or RolloutStatus(version=_newest(world), phase=RolloutPhase.Starting, began=at, since=at)
     ended = {"phase": RolloutPhase.RolledBack, "weight": 0, "since": at, "baselines": (), "before": None}
-    return last.model_copy(update=ended | {"message": why[:1024]})
+    return last.model_copy(update=ended | {"reason": why.reason, "message": why.message[:1024]})
 
 
 def _newest(world: ChurnModelWorld) -> str:

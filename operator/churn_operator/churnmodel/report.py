@@ -274,7 +274,8 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
         return Judgement("RolloutHealthy", None, Reason.NothingToRollOut, "No version has been accepted yet.")
     newest = versions[0]
     if newest.state in (VersionState.RolledBack, VersionState.Quarantined):
-        return Judgement("RolloutHealthy", holds=False, reason=Reason.RolledBack, message=newest.reason)
+        reason = (progress and progress.reason) or Reason.RolledBack
+        return Judgement("RolloutHealthy", holds=False, reason=reason, message=newest.reason)
     trouble = None if world.spec.serving.gateway is None or _is_young(newest, now) else route_problem(world)
     if trouble is not None:
         message = f"{newest.version} has all of the traffic, but clients of the gateway may not reach it: {trouble}."

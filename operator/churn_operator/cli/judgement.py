@@ -41,12 +41,10 @@ def _moving(model: Summary) -> Judgement | None:
 
 
 def _rolled_back(model: Summary) -> Judgement | None:
-    rollout, condition = model.rollout, model.condition("RolloutHealthy")
-    if condition is not None and condition.status == "False" and condition.reason == "RolledBack":
-        return Judgement(holds=False, final=True, message=f"Rolled back: {condition.message}")
-    if rollout is not None and rollout.phase is RolloutPhase.RolledBack:
-        return Judgement(holds=False, final=True, message=f"Rolled back: {rollout.message}")
-    return None
+    rollout = model.rollout
+    if rollout is None or rollout.phase is not RolloutPhase.RolledBack:
+        return None
+    return Judgement(holds=False, final=True, message=f"Rolled back, {rollout.reason}: {rollout.message}")
 
 
 def _ready(model: Summary) -> Judgement:

@@ -52,6 +52,7 @@ class Rollout(Model):
     since: str
     guard_until: str | None = None
     paused: bool
+    reason: str | None = None
     message: str
     verdict: Verdict | None = None
     comparison: Comparison | None = None
@@ -266,6 +267,7 @@ def _rollout(seen: RolloutStatus, model: Object) -> Rollout:
         since=seen.since,
         guard_until=guard_until,
         paused=spec.paused,
+        reason=seen.reason,
         message=seen.message,
         verdict=seen.verdict,
         comparison=seen.comparison,

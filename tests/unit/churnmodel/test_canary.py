@@ -212,7 +212,7 @@ def test_the_guard_lasts_for_its_time_and_while_there_is_something_to_go_back_to
         ),
         pytest.param(canary(1, counters=FEW), "Unknown", "Shifting", "Step 1 of 2: v2 is to have 10 %", id="a step"),
         pytest.param(canary(1, counters=BLIND), "Unknown", "AnalysisUnavailable", "could not be read", id="blind"),
-        pytest.param(canary(1, counters=BAD), "False", "RolledBack", "v2 failed: 100 of 1,000", id="a failure"),
+        pytest.param(canary(1, counters=BAD), "False", "AnalysisFailed", "v2 failed: 100 of 1,000", id="a failure"),
         pytest.param(guarded(), "True", "RolloutComplete", "Traffic is on v2", id="a guard"),
         pytest.param(
             guarded(gateway_problem="there is no Gateway"),

@@ -36,9 +36,11 @@ GUARDING = {"version": "v1", "phase": "Guarding", "began": EARLIER, "since": EAR
             (False, False, "v2 is rolling out: its InferenceService is being made."),
             id="the first version starts",
         ),
-        pytest.param(BACK, (False, True, "Rolled back: v2 failed"), id="rolled back"),
+        pytest.param(BACK, (False, True, "Rolled back, AnalysisFailed: v2 failed"), id="rolled back"),
         pytest.param(
-            BACK | {"conditions": [READY]}, (False, True, "Rolled back: v2 failed"), id="by the rollout alone"
+            BACK | {"conditions": [READY]},
+            (False, True, "Rolled back, AnalysisFailed: v2 failed"),
+            id="by the rollout alone",
         ),
         pytest.param(SERVING | {"conditions": [SILENT]}, (False, False, "Not Ready: v1 does not"), id="silent"),
         pytest.param(SERVING | {"conditions": [READY, NO_GATEWAY]}, (False, False, "Degraded: Clients"), id="gateway"),
