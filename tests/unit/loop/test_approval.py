@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
-from unit.loop.test_histories import SPEC, Histories
+from unit.loop.test_histories import MANY, SPEC, Histories
 
 from churn_operator.api.approval import ApprovalSpec
 from churn_operator.core.clock import stamp
@@ -136,6 +135,4 @@ def test_a_run_that_nobody_answers_expires_and_nothing_is_served() -> None:
 
 
 TestApprovals = Approvals.TestCase
-TestApprovals.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestApprovals.settings = MANY

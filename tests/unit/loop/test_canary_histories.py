@@ -1,15 +1,13 @@
 """What holds over every history of a canary, whatever clients, pods, gateways and people do."""
 
 import json
-import os
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 from support.kinds import make_spec
 from support.memory import counted_text
-from unit.loop.test_histories import Histories
+from unit.loop.test_histories import MANY, Histories
 
 from churn_operator.api.analysis import LabelsSpec
 from churn_operator.api.data import DataSource
@@ -40,8 +38,6 @@ ASKS = SPEC.rollout.analysis.model_copy(
 LABELS = st.tuples(*[st.sampled_from([0, 1, 7, 100, 400])] * 2)
 """How many of the champion's and of the challenger's decisions have one."""
 LABELLED = SPEC.model_copy(update={"rollout": SPEC.rollout.model_copy(update={"analysis": ASKS})})
-EXAMPLES = int(os.environ.get("HISTORIES", "25"))
-"""The promise is about 10,000 of them: `hack/bench/run histories`."""
 
 
 class CanaryHistories(Histories):
@@ -274,7 +270,6 @@ class LabelledHistories(CanaryHistories):
         ]
 
 
-MANY = settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 TestCanaryHistories = CanaryHistories.TestCase
 TestCanaryHistories.settings = MANY
 TestABTestHistories = ABTestHistories.TestCase

@@ -1,6 +1,7 @@
 """What holds over every history: whatever happens, in whatever order, and wherever the operator is killed."""
 
 import asyncio
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -336,10 +337,12 @@ class Follows(Histories):
         return [run for run in self._runs() if "candidate" in run["spec"]]
 
 
-FEW = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = int(os.environ.get("HISTORIES", "25"))
+"""The promise is about 10,000 of them: `hack/bench/run histories`."""
+MANY = settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 TestHistories = Histories.TestCase
-TestHistories.settings = FEW
+TestHistories.settings = MANY
 TestShadows = Shadows.TestCase
-TestShadows.settings = FEW
+TestShadows.settings = MANY
 TestFollows = Follows.TestCase
-TestFollows.settings = FEW
+TestFollows.settings = MANY
