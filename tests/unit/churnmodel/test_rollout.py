@@ -20,10 +20,11 @@ from support.kinds import (
 
 from churn_operator.api.churnmodel import ServedVersion, VersionState
 from churn_operator.api.trainingrun import RunPhase
-from churn_operator.churnmodel.build import SCRAPED, build
+from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import decide
 from churn_operator.churnmodel.moves import GiveUp, Promote, Start, Stay
 from churn_operator.churnmodel.rollout import decide_rollout
+from churn_operator.churnmodel.servers import SCRAPED
 from churn_operator.churnmodel.versions import version_of
 from churn_operator.core import clock
 from churn_operator.core.job import Finished
