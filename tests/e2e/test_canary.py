@@ -213,6 +213,22 @@ def test_an_ab_test_whose_sample_is_spent_leaves_the_champion(door: Door) -> Non
     assert door.champion("v1")
 
 
+def test_a_gateway_that_is_away_holds_the_rollout_up_until_it_is_back(door: Door) -> None:
+    cluster = Kubectl(GATEWAYS)
+    cluster.run("scale", "deployment", "traefik", "--replicas=0")
+    try:
+        door.retrain(6)
+        words = "the Gateway has not taken up the HTTPRoute's last change"
+        door.wait(words, lambda: words in door.healthy().get("message", ""), 180)
+        assert door.champion("v1")
+    finally:
+        cluster.run("scale", "deployment", "traefik", "--replicas=1")
+        cluster.run("rollout", "status", "deployment", "traefik", "--timeout=120s")
+    with door.load():
+        door.wait("v6 RolledBack", lambda: door.state("v6") == "RolledBack", 180)
+    assert door.healthy()["reason"] == "ABTestUndecided"
+
+
 def test_a_route_that_somebody_changes_is_put_right(door: Door) -> None:
     weights = '[{"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 0}]'
     door.stage.kubectl.run("patch", "httproute", "gym", "--type=json", "--patch", weights)
