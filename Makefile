@@ -42,7 +42,7 @@ test: lint verify test-unit ## every check and every test there is; KEEP=1 leave
 	@was_up=$$($(CLUSTER_) status >/dev/null 2>&1 && echo 1 || true); \
 	trap '[[ -n $$was_up || -n "$(KEEP)" ]] || $(CLUSTER_) down' EXIT; \
 	$(CLUSTER_) up; hack/images/build; \
-	pytest tests/integration tests/e2e --numprocesses 2 --dist loadscope # one level beside the other: both mostly wait
+	pytest tests/integration tests/e2e --numprocesses 3 --dist loadscope --no-loadscope-reorder --durations 12 # lanes beside each other: they mostly wait
 
 crds: setup ## the CRDs and the page of reasons, from the models
 	@python -m churn_operator.api.crds

@@ -19,18 +19,31 @@ COUNTED = Path(__file__).parents[1] / "reports/pyramid.json"
 
 ROLLOUTS = {"test_approval.py", "test_canary.py", "test_fallback.py", "test_shadow.py"}
 """Modules of e2e that break nothing which others use."""
+LANES = ("unit", "golden", "e2e", "integration", "rollouts")
+"""In which order they begin: what takes longest goes first, and rollouts when others have broken what they break."""
 
 
-class ByLevel(LoadScopeScheduling):  # type: ignore[misc] # it ships no types
-    """Where several processes test, each level stays in one, in its order; rollouts come beside the rest of theirs."""
+def lane(path: Path) -> str:
+    """Tests of one lane cannot go beside each other, but for integration, whose modules share nothing."""
+    level = path.relative_to(Path(__file__).parent).parts[0]
+    return "rollouts" if level == "e2e" and path.name in ROLLOUTS else level
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LANES.index(lane(item.path)))
+
+
+class ByLane(LoadScopeScheduling):  # type: ignore[misc] # it ships no types
+    """Where several processes test, each lane stays in one, in its order."""
 
     def _split_scope(self, nodeid: str) -> str:
-        path = Path(nodeid.partition("::")[0])
-        return "rollouts" if path.name in ROLLOUTS and path.parts[1] == "e2e" else path.parts[1]
+        file = nodeid.partition("::")[0]
+        found = lane(Path(__file__).parents[1] / file)
+        return file if found == "integration" else found
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByLevel | None:
-    return ByLevel(config, log) if config.getvalue("dist") == "loadscope" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByLane | None:
+    return ByLane(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

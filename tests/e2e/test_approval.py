@@ -58,7 +58,7 @@ def test_a_run_that_nobody_approved_gets_no_server(desk: Desk) -> None:
     ("user", "digest", "words"),
     [
         pytest.param(None, None, "who edits a model does not approve it", id="by who may edit the model"),
-        pytest.param("eve", None, 'cannot patch resource "trainingruns/status"', id="by who may not approve"),
+        pytest.param("eve", None, 'User "eve" cannot', id="by who may not approve"),
         pytest.param(APPROVER, "sha256:" + "0" * 64, "must be what is on offer", id="for other evidence"),
     ],
 )

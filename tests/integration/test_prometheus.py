@@ -236,7 +236,7 @@ async def test_a_prometheus_that_fails_is_named_with_its_reason(
         assert message in told
         assert proxy.uri in told
         proxy.heal()
-        assert requests(await read("a", url=proxy.uri)) == [("a", 1, 0)]
+        await until(lambda: read("a", url=proxy.uri), saw(("a", 1, 0)))
     finally:
         await proxy.stop()
 
