@@ -337,7 +337,7 @@ class Follows(Histories):
         return [run for run in self._runs() if "candidate" in run["spec"]]
 
 
-EXAMPLES = int(os.environ.get("HISTORIES", "25"))
+EXAMPLES = int(os.environ.get("HISTORIES", "15"))
 """The promise is about 10,000 of them: `hack/bench/run histories`."""
 MANY = settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 TestHistories = Histories.TestCase
