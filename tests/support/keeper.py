@@ -53,6 +53,7 @@ class Keeper:
     wake: timedelta | None = None
     name: str = "ChurnModel"
     condition: dict[str, Any] = field(default_factory=lambda: {"status": "True", "reason": "RunAccepted"})
+    told: tuple[Judgement, ...] = ()
 
     async def observe(self, cluster: Cluster, key: Key, now: datetime) -> Kept | None:  # noqa: ARG002 - the interface
         owner = await cluster.get(API_VERSION, key.kind, key.namespace, key.name)
@@ -73,7 +74,7 @@ class Keeper:
         return self.wanted(world.object)
 
     def story(self, decision: Keep) -> tuple[Judgement, ...]:  # noqa: ARG002 - the interface
-        return ()
+        return self.told
 
     def report(self, world: Kept, decision: Keep, problem: Violation | None, now: datetime) -> ChurnModelStatus:  # noqa: ARG002 - the interface
         said = {"status": "False", "reason": problem.reason, "message": problem.message} if problem else self.condition

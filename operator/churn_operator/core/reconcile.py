@@ -73,10 +73,11 @@ async def reconcile(kind: Kind[W, D], key: Key, cluster: Cluster, writer: Writer
         await writer.apply_status(world.object, status)
         before = world.object.get("status", {})
         _count(kind.name, before, status)
-        for told in kind.story(decision):
-            await writer.event(world.object, _as_event(told), now)
-        for condition in _changed(before.get("conditions", ()), status.get("conditions", ())):
-            await writer.event(world.object, condition, now)
+        told = [_as_event(move) for move in kind.story(decision)]
+        changed = _changed(before.get("conditions", ()), status.get("conditions", ()))
+        said = {event["reason"] for event in told}
+        for event in (*told, *(condition for condition in changed if condition["reason"] not in said)):
+            await writer.event(world.object, event, now)
     return min((wake for wake in (decision.wake, PROBLEM_WAKE if problem else None) if wake is not None), default=None)
 
 

@@ -11,6 +11,7 @@ from support.echo import echo
 from support.keeper import API_VERSION, Keeper, job, service
 
 from churn_operator.api.reasons import Reason
+from churn_operator.core.conditions import Judgement
 from churn_operator.core.errors import KindMissing, Outdated, TrackingUnavailable, Unavailable, WriteRefused
 from churn_operator.core.kind import Answer, RunView
 from churn_operator.core.objects import Alias, Desired, Key, Object
@@ -291,3 +292,9 @@ def test_events_tell_of_changes_of_status_or_reason_only() -> None:
     events = [entry.split()[-1] for entry in memory.done if entry.startswith("event")]
     assert events == ["RunAccepted", "Monitoring", "Waiting"]
     assert memory.done.count("status ChurnModel telco") == 5
+
+
+def test_what_a_move_has_told_no_condition_tells_again() -> None:
+    move = Judgement("v2", holds=True, reason=Reason.RunAccepted, message="It moves.")
+    look(memory := Memory(OWNER), Keeper(told=(move,)))
+    assert [entry for entry in memory.done if entry.startswith("event")] == ["event telco RunAccepted"]
