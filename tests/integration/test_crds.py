@@ -289,7 +289,7 @@ def test_get_churn_lists_all_three_kinds_with_their_columns(control_plane: Contr
         "trainingrun.churnops.dev/telco-1",
     ]
     headers = {
-        "chm": "NAME READY PHASE CHAMPION TRAFFIC METRIC DRIFT AGE",
+        "chm": "NAME READY PHASE CHAMPION TRAFFIC ROLLOUT METRIC DRIFT AGE",
         "trun": "NAME TRIGGER PHASE REASON PROGRESS STEP METRIC VERSION AGE",
         "dmon": "NAME MODEL VERSION DRIFT SHARE LAST CHECK NEXT CHECK AGE",
     }

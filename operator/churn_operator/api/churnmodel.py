@@ -284,6 +284,8 @@ class ModelSummary(Model):
     """The version that serves."""
     traffic: Word | None = None
     """Versions and their shares."""
+    rollout: Word | None = None
+    """The version that takes the traffic, or did not get it, how far it is or why it ended, and the last verdict."""
     metric: Word | None = None
     """The champion's metric on held-out rows."""
     drift: Word | None = None
@@ -343,6 +345,7 @@ class ChurnModel:
         ("Phase", "string", ".status.phase"),
         ("Champion", "string", ".status.summary.champion"),
         ("Traffic", "string", ".status.summary.traffic"),
+        ("Rollout", "string", ".status.summary.rollout"),
         ("Metric", "string", ".status.summary.metric"),
         ("Drift", "string", ".status.summary.drift"),
         ("Age", "date", ".metadata.creationTimestamp"),

@@ -391,9 +391,21 @@ def _summary(world: ChurnModelWorld, decision: Decision, traffic: tuple[TrafficS
     return ModelSummary(
         champion=champion.version if champion else None,
         traffic=", ".join(f"{share.version}={share.percent}%" for share in traffic) or None,
+        rollout=_in_words(world, decision.rollout.progress),
         metric=champion.metric if champion else None,
         drift=max(shares, default=None),
     )
+
+
+def _in_words(world: ChurnModelWorld, progress: RolloutStatus | None) -> str | None:
+    """The challenger, how far it is or why it ended, and the last verdict; nothing of what has all of the traffic."""
+    if progress is None or progress.phase is RolloutPhase.Complete:
+        return None
+    if progress.phase is RolloutPhase.RolledBack:
+        return f"{progress.version} {progress.reason or progress.phase}"
+    step = f"{progress.step}/{len(world.spec.rollout.weights)}"
+    far = step if progress.phase is RolloutPhase.Shifting else progress.phase
+    return f"{progress.version} {far}" + (f" {progress.verdict.result}" if progress.verdict is not None else "")
 
 
 def _links(world: ChurnModelWorld, champion: ServedVersion | None) -> ModelLinks:

@@ -314,3 +314,20 @@ def test_another_reason_that_nothing_can_be_read_is_written() -> None:
         again = decide_rollout(rolling(first.model_dump(), counters=BLIND, unread=unread), NOW).progress
         assert again is not None
         assert (again.verdict == first.verdict) is (told is first)
+
+
+@pytest.mark.parametrize(
+    ("world", "column"),
+    [
+        pytest.param(canary(servers=SILENT), "v2 Starting", id="starting"),
+        pytest.param(canary(), "v2 1/2", id="the first step begins"),
+        pytest.param(canary(1, counters=FEW), "v2 1/2 Inconclusive", id="it lasts"),
+        pytest.param(canary(1, counters=BLIND), "v2 1/2 Error", id="nothing can be read"),
+        pytest.param(canary(2, counters=GOOD), "v2 Guarding Pass", id="a promotion"),
+        pytest.param(canary(2, counters=BAD), "v2 AnalysisFailed", id="a failure"),
+        pytest.param(guarded(spec={"guard": "1m"}), None, id="the guard is over"),
+        pytest.param(model_world(), None, id="there was none"),
+    ],
+)
+def test_a_column_tells_challenger_step_and_verdict(world: ChurnModelWorld, column: str | None) -> None:
+    assert report(world, decide(world, NOW), None, NOW).summary.rollout == column
