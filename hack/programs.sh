@@ -16,10 +16,10 @@ install_program() {
 # A program of a Debian package, without what the package installs beside it: PROGRAM is where it is.
 need_unpacked() { # package
   PROGRAM=$CACHE/programs/$1-$DEBIAN/usr/bin/$1
-  [[ -x $PROGRAM ]] || alone "program-$1" unpack "$1"
+  [[ -x $PROGRAM ]] || alone "program-$1" unpack_program "$1"
 }
 
-unpack() {
+unpack_program() {
   [[ -x $PROGRAM ]] && return
   command -v apt-get >/dev/null || die "this needs Debian $DEBIAN or a relative: there is no apt-get to fetch $1"
   local folder=$CACHE/programs/$1-$DEBIAN

@@ -40,12 +40,12 @@ import() { # image manifest
   jq --arg name "$1" --arg manifest "$2" '.manifests |= map(select(.digest == $manifest) | .annotations = {"io.containerd.image.name": $name})[:1]' \
     "$LAYOUT/index.json" >"$LAYOUT/part/index.json"
   # containerd clears away what no image needs, and may take what this one is about to be laid upon
-  unpack "${blobs[@]}" || unpack "${blobs[@]}" || die "containerd cannot unpack $1"
+  import_blobs "${blobs[@]}" || import_blobs "${blobs[@]}" || die "containerd cannot unpack $1"
   [[ $(node_digest "$1") == "$2" ]] || die "containerd did not take $1"
   say "loaded $1"
 }
 
-unpack() { # blob…
+import_blobs() { # blob…
   tar -c -C "$LAYOUT/part" oci-layout index.json -C "$LAYOUT" "${@/#sha256:/blobs/sha256/}" | ctr_ images import - >/dev/null
 }
 

@@ -1,18 +1,21 @@
 """Which cluster the scripts act on."""
 
+import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[3]
+CLUSTER = ROOT / "hack/cluster/cluster"
 MINE = "/home/me/.kube/production"
 
 
 def environment(cache: Path, **said: str) -> dict[str, str]:
     """What `hack/cluster/cluster env` prints to somebody with a kubeconfig of their own."""
     done = subprocess.run(
-        [ROOT / "hack/cluster/cluster", "env"],
+        [CLUSTER, "env"],
         check=True,
         capture_output=True,
         text=True,
@@ -49,7 +52,7 @@ def test_a_cluster_that_is_up_goes_before_what_a_fresh_start_would_choose(tmp_pa
 
 def test_a_cluster_that_is_not_ours_is_not_taken_down(tmp_path: Path) -> None:
     done = subprocess.run(
-        [ROOT / "hack/cluster/cluster", "down"],
+        [CLUSTER, "down"],
         check=False,
         capture_output=True,
         text=True,
@@ -69,3 +72,20 @@ def test_a_daemon_holds_no_lock_of_who_started_it(tmp_path: Path) -> None:
     """
     done = subprocess.run(["/bin/bash", "-euc", script], check=True, capture_output=True, text=True)
     assert done.stdout == "free\n"
+
+
+def definitions(script: Path) -> list[str]:
+    """The functions of a script and of all that it sources, but for what is chosen while it runs."""
+    text = script.read_text()
+    folders = {"$here": script.parent, "$REPO": ROOT}
+    found = re.findall(r"^([a-z_]+)\(\)", text, flags=re.MULTILINE)
+    for folder, name in re.findall(r'^source "(\$\w+)/([\w./-]+\.sh)"', text, flags=re.MULTILINE):
+        found += definitions(folders[folder] / name)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["own", "kind", "current"])
+def test_no_function_of_the_scripts_takes_the_place_of_another(kind: str) -> None:
+    found = Counter(definitions(CLUSTER) + definitions(CLUSTER.parent / f"{kind}.sh"))
+    assert found["need_unpacked"] == found["load"] == 1, "both are reached by following `source`"
+    assert [name for name, times in found.items() if times > 1] == []
