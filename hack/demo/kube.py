@@ -3,9 +3,11 @@
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 Object = dict[str, Any]
@@ -50,15 +52,27 @@ class Kubectl:
         Raises:
             KubectlRefused: with what it printed instead.
         """
+        return self._run("--namespace", self.namespace, *arguments, text=text)
+
+    def churn(self, *arguments: str) -> str:
+        """What the plugin prints; it lies beside the Python that runs this.
+
+        Raises:
+            KubectlRefused: with what it printed instead.
+        """
+        return self._run("churn", *arguments, "--namespace", self.namespace)
+
+    def _run(self, *arguments: str, text: str | None = None) -> str:
         done = subprocess.run(
-            [self.program, "--namespace", self.namespace, *arguments],
+            [self.program, *arguments],
             check=False,
             capture_output=True,
             text=True,
             input=text,
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         )
         if done.returncode:
-            raise KubectlRefused(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+            raise KubectlRefused(done.stderr.strip(), f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
     def get(self, plural: str, name: str) -> Object | None:
@@ -109,6 +123,11 @@ class Kubectl:
 
 class KubectlRefused(Exception):
     """kubectl ended with an error."""
+
+    def __init__(self, said: str, message: str) -> None:
+        super().__init__(message)
+        self.said = said
+        """What it printed, alone."""
 
 
 class NotReached(AssertionError):

@@ -5,6 +5,7 @@ python -m hack.demo.story
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 from hack.demo import world
-from hack.demo.kube import NotReached, Object, condition, holds, wait_until
+from hack.demo.kube import KubectlRefused, NotReached, Object, condition, holds, wait_until
 from hack.demo.load import Load, predict
 from hack.demo.stage import GATEWAYS, Mlflow, Stage, customer, customers, gateway
 
@@ -28,6 +29,7 @@ NAMESPACE = "churn-demo"
 HOST = "telco.example.com"
 GATEWAY = {"parentRefs": [{"name": "public", "namespace": GATEWAYS}], "hostnames": [HOST]}
 GATEWAY_RATE = 100
+APPROVER = "carol"
 EVENTS = ("--sort-by=.lastTimestamp", "-o=custom-columns=REASON:.reason,MESSAGE:.message")
 WIDTH = 118
 FINAL = ("Accepted", "Rejected", "Failed")
@@ -55,6 +57,16 @@ class Teller:
         for line in self.stage.kubectl.run(*command).splitlines():
             print(f"        {line}")
         print(flush=True)
+
+    def churn(self, *command: str) -> None:
+        """What a person would see who typed this: what the plugin says, also where it ends with an error."""
+        try:
+            said = self.stage.kubectl.churn(*command)
+        except KubectlRefused as refused:
+            said = refused.said
+        print(
+            f"\n        $ kubectl churn {shlex.join(command)}\n{textwrap.indent(said.strip(), ' ' * 8)}\n", flush=True
+        )
 
     def wait(self, what: str, look: Callable[[], T | None], seconds: float = 180) -> T:
         return wait_until(what, look, seconds=seconds, diagnose=self.stage.kubectl.diagnose)
@@ -184,20 +196,26 @@ class Demo:
 
     def canary(self, load: Load) -> None:
         tell = self.tell
-        tell.chapter("7. From now on step by step")
+        tell.chapter("7. From now on step by step, and with a person's yes")
         steps = [{"weight": 20, "pause": "15s"}, {"weight": 50, "pause": "20s"}]
         rollout = {"strategy": "Canary", "steps": steps, "analysis": {"maxScoreDistance": 0.05}}
-        patch = json.dumps({"spec": {"serving": {"gateway": GATEWAY}, "rollout": rollout}})
-        self.kubectl.run("patch", "chm", "telco", "--type=merge", "--patch", patch)
+        spec = {"serving": {"gateway": GATEWAY}, "rollout": rollout, "approval": {"required": True}}
+        self.kubectl.run("patch", "chm", "telco", "--type=merge", "--patch", json.dumps({"spec": spec}))
+        role = "--clusterrole=churn-operator-approver"
+        self.kubectl.run("create", "rolebinding", APPROVER, role, f"--user={APPROVER}")
         tell.say(
-            "kubectl patch chm telco: clients ask through a Gateway now. A new version gets 20 % of them, then 50 %."
+            "kubectl patch chm telco: clients ask through a Gateway now. A new version gets 20 % of them, then 50 %, "
+            f"once somebody has approved it. {APPROVER} may, and nothing else."
         )
         tell.wait("the way through the Gateway", lambda: load.versions == ["v2"] and not load.samples[-1].problem)
         begun = len(load.samples)
         tell.say(f"{GATEWAY_RATE} predictions a second go to {HOST} at the Gateway.")
         self.stage.publish("later", "telco.csv")
         tell.say("More labels of today's customers arrive.")
-        self._follow(4, "Accepted")
+        self._follow(4, "AwaitingApproval")
+        tell.say("Who may edit the model does not approve what it makes:")
+        tell.churn("approve", "telco-4", "--yes")
+        self._approve(4, "better on the new tariffs")
         for step in (1, 2):
             self._say_condition(tell.wait(f"step {step}", partial(self._at_step, "v4", step)), "RolloutHealthy")
         self._champion("v4")
@@ -210,12 +228,14 @@ class Demo:
         begun = len(load.samples)
         self.stage.publish("leavers", "telco.csv")
         tell.say("Another accident: an export of the data that lost most of the customers who stayed.")
-        run = self._follow(5, "Accepted")
+        run = self._follow(5, "AwaitingApproval")
         for verdict in run["status"]["verdicts"]:
             tell.say(f"gate {verdict['name']}: {verdict['verdict']}. {verdict['message']}")
+        tell.say("It ranks its own customers as well as ever: nothing that an approver would mind.")
+        self._approve(5, "looks as good as the one before")
         tell.wait("step 1", lambda: self._at_step("v5", 1))
         shifted = time.monotonic()
-        tell.say("It ranks its own customers as well as ever. But clients are others: telco-v5 gets 20 % of them.")
+        tell.say("But clients are others: telco-v5 gets 20 % of them.")
         model = tell.wait("v5 rolled back", lambda: self._rolled_back("v5"))
         tell.measure("a challenger's first client to its end", shifted)
         self._say_condition(model, "RolloutHealthy")
@@ -224,6 +244,11 @@ class Demo:
         self._say_load(load, begun)
         tell.show("get", "chm,trun")
         tell.show("get", "events", "--field-selector=involvedObject.kind=ChurnModel,reason=AnalysisFailed", *EVENTS)
+
+    def _approve(self, number: int, comment: str) -> None:
+        self.tell.churn("approve", f"telco-{number}", "--comment", comment, "--yes", "--as", APPROVER)
+        approved = self.tell.wait(f"telco-{number} Accepted", lambda: self._accepted(number))
+        self._say_condition(approved, "Approved")
 
     def _say_load(self, load: Load, begun: int) -> None:
         samples = load.samples[begun:]
@@ -272,6 +297,10 @@ class Demo:
     def _run(self, number: int) -> Object | None:
         return self.kubectl.get("trainingruns", f"telco-{number}")
 
+    def _accepted(self, number: int) -> Object | None:
+        run = self._run(number)
+        return run if run is not None and run["status"]["phase"] == "Accepted" else None
+
     def _monitor(self) -> Object | None:
         return self.kubectl.get("driftmonitors", "telco")
 
@@ -302,7 +331,7 @@ class Demo:
         self.tell.say(f"{kind} is {said['status']}, {said['reason']}: {said['message']}")
 
     def _follow(self, number: int, phase: str) -> Object:
-        """Print the run's opening and its progress until it has ended, and in that phase."""
+        """Print the run's opening and its progress until it is in that phase, and in no other that it stays in."""
         run = self.tell.wait(f"TrainingRun telco-{number}", lambda: self._run(number))
         spec = run["spec"]
         self.tell.say(f"TrainingRun telco-{number} opens, trigger {spec['trigger']}: {spec.get('reason', '')}")
@@ -319,7 +348,7 @@ class Demo:
             if line != told:
                 self.tell.say(line)
                 told = line
-            return {"status": status} if status.get("phase") in FINAL else None
+            return {"status": status} if status.get("phase") in {phase, *FINAL} else None
 
         run = self.tell.wait(f"the end of telco-{number}", ended, 300)
         if run["status"]["phase"] != phase:

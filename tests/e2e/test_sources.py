@@ -93,7 +93,9 @@ spec:
 
 
 def put(stage: Stage, name: str, content: str) -> None:
-    stage.kubectl.run("exec", "-i", "library", "--", "sh", "-c", f"cat > /tables/{name}", text=content)
+    """Whole or not at all: half a table is a state of its own, and would be trained on."""
+    write = f"cat > /tables/.{name} && mv /tables/.{name} /tables/{name}"
+    stage.kubectl.run("exec", "-i", "library", "--", "sh", "-c", write, text=content)
 
 
 def churnmodel(name: str, source: Object) -> str:

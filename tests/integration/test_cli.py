@@ -190,6 +190,16 @@ def test_an_approval_is_asked_for_with_the_evidence_and_written_beside_what_the_
     assert set(owners["kubectl-churn"]["f:status"]) == {"f:approval"}
 
 
+def test_who_may_act_as_another_decides_in_their_name(waiting: Played, bob: Person, nobody: Person) -> None:
+    assert bob.types("approve", "telco-3", "--yes", "--as", "eve").code == 3, "eve has no rights here"
+    assert nobody.types("approve", "telco-3", "--yes", "--as", "second").code == 3, "nobody may not act as second"
+    assert bob.types("approve", "telco-3", "--yes", "--as", "admin").code == 3, "a name alone brings no group along"
+    role = ("create", "rolebinding", "eve", "--clusterrole=cluster-admin", "--user=eve")
+    waiting.plane.kubectl("-n", waiting.namespace, *role)
+    assert bob.types("approve", "telco-3", "--yes", "--as", "eve").code == 0
+    assert waiting.sees("TrainingRun", "telco-3")["status"]["approval"]["by"] == "eve"
+
+
 def test_a_rejection_is_written_with_its_reason(waiting: Played, bob: Person) -> None:
     said = bob.types("reject", "telco-3", "--reason", "too dear", "--yes", "-o", "json")
     assert said.json["approval"]["decision"] == "Rejected"

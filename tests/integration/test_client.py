@@ -153,3 +153,27 @@ def make_webhook(namespace: str) -> Object:
         "metadata": {"name": namespace},
         "webhooks": [webhook],
     }
+
+
+class Brief:
+    """A fence that lets pass what asks, and has run out when the event loop has turned."""
+
+    def __init__(self) -> None:
+        self._left = 1.0
+
+    def left(self) -> float:
+        asyncio.get_running_loop().call_soon(self._end)
+        return self._left
+
+    def rest(self) -> float:
+        return 10.0
+
+    def _end(self) -> None:
+        self._left = 0.0
+
+
+async def test_no_write_is_sent_that_was_let_pass_before_the_event_loop_turned(api: ApiClient, namespace: str) -> None:
+    api.fence = Brief()
+    with pytest.raises(Unavailable, match="may not write any more"):
+        await api.create(make_config_map(namespace))
+    assert await api.get("v1", "ConfigMap", namespace, "x") is None

@@ -95,6 +95,7 @@ _FLAGS = (
     ),
     _flag("context", Annotated[str | None, typer.Option(help="Context of the kubeconfig to use.", metavar="NAME")]),
     _flag("kubeconfig", Annotated[str | None, typer.Option(help="Path of the kubeconfig to use.", metavar="FILE")]),
+    _flag("user", Annotated[str | None, typer.Option("--as", help="User to act as, as kubectl can.", metavar="NAME")]),
     _flag(
         "output",
         Annotated[Format, typer.Option("--output", "-o", help="How to print.")],
@@ -109,7 +110,7 @@ def command(body: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     @wraps(body)
     def run(**arguments: Any) -> None:
-        flags = Flags(arguments.pop("kubeconfig"), arguments.pop("context"), arguments.pop("namespace"))
+        flags = Flags(*(arguments.pop(name) for name in ("kubeconfig", "context", "namespace", "user")))
         as_json = arguments.pop("output") is Format.Json
         try:
             asyncio.run(_with_session(body, flags, arguments, as_json=as_json))

@@ -47,6 +47,8 @@ class Flags:
     kubeconfig: str | None = None
     context: str | None = None
     namespace: str | None = None
+    user: str | None = None
+    """Whom to act as, where the cluster lets the one of the kubeconfig do that."""
 
 
 class Cluster:
@@ -67,7 +69,7 @@ class Cluster:
         paths = _kubeconfig(flags)
         if paths is None:
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call] # the library's
-            return cls(kubernetes.ApiClient(settings), flags.namespace or _pod_namespace())
+            return cls(_client(settings, flags), flags.namespace or _pod_namespace())
         try:
             loader = await config.load_kube_config(  # type: ignore[no-untyped-call] # the library's
                 paths, context=flags.context, client_configuration=settings, persist_config=False
@@ -76,7 +78,7 @@ class Cluster:
         except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
             said = " ".join(str(error).split()).rstrip(".")
             raise Failure(f"The kubeconfig {paths} cannot be used: {said}.", Code.Usage) from error
-        return cls(kubernetes.ApiClient(settings), flags.namespace or own)
+        return cls(_client(settings, flags), flags.namespace or own)
 
     async def close(self) -> None:
         await self._api.close()
@@ -233,6 +235,13 @@ class Cluster:
     def _unreachable(self, error: Exception) -> Failure:
         said = _cause(error)
         return Failure(f"The API server at {self._api.configuration.host} does not answer: {said}.", Code.Unreachable)
+
+
+def _client(settings: Any, flags: Flags) -> Any:
+    api = kubernetes.ApiClient(settings)
+    if flags.user is not None:
+        api.default_headers["Impersonate-User"] = flags.user
+    return api
 
 
 def _kubeconfig(flags: Flags) -> str | None:

@@ -49,6 +49,7 @@ PAGE = 500
 MESSAGE_LIMIT = 1024
 """Bytes of an Event's message."""
 
+_Ready = aiohttp.TraceRequestHeadersSentParams | aiohttp.TraceRequestChunkSentParams
 log = logging.getLogger(__name__)
 
 
@@ -147,19 +148,18 @@ class ApiClient:
         return cls(kubernetes.ApiClient(settings), os.environ.get("HOSTNAME", MANAGER))
 
     def _trace(self) -> aiohttp.TraceConfig:
-        """Asks the fence when the connection is ready: after that, nothing is waited for before the bytes go."""
+        """Asks the fence when the head is ready, and again when the body is, which takes the head along.
 
-        async def started(_: Any, request: SimpleNamespace, start: aiohttp.TraceRequestStartParams) -> None:
-            request.is_fenced = _is_fenced(start.method, start.url.path)
+        In between the event loop may turn, and this process be stopped.
+        """
 
-        async def connected(_: Any, request: SimpleNamespace, __: Any) -> None:
-            if request.is_fenced:
+        async def ready(_: Any, __: SimpleNamespace, sent: _Ready) -> None:
+            if _is_fenced(sent.method, sent.url.path):
                 self.check()
 
         trace = aiohttp.TraceConfig()
-        trace.on_request_start.append(started)
-        trace.on_connection_reuseconn.append(connected)
-        trace.on_connection_create_end.append(connected)
+        trace.on_request_headers_sent.append(ready)
+        trace.on_request_chunk_sent.append(ready)
         return trace
 
     def check(self) -> None:

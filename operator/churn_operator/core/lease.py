@@ -10,7 +10,7 @@ counted from when the candidate saw the last renewal: no two clocks are compared
 
 **Fencing.** A holder may write until `deadline` after it *sent* the last renewal that was confirmed; a candidate waits
 for `duration`, which is longer, after it *saw* that renewal. Between the two lies a third of the Lease's time, in which
-nobody writes. Each write is checked when its connection is ready, as the last thing before it is sent, and may take no
+nobody writes. Each write is checked when its bytes are ready, as the last thing before they are sent, and may take no
 longer than to the end of the Lease. The clock runs on while a process is stopped or a machine sleeps.
 
 **What remains** is a write that was on its way before that: stopped between the check and the socket, or held up in
