@@ -316,6 +316,7 @@ REFUSED = [
         id="a monitor with an unknown test",
     ),
     pytest.param("TrainingRun", "telco-07", RUN, "metadata.name.*such as telco-7", id="a run whose number has a zero"),
+    pytest.param("TrainingRun", "telco-123456789", RUN, "metadata.name.*eight digits", id="by hand, a huge number"),
     pytest.param("TrainingRun", "telco", RUN, "metadata.name.*such as telco-7", id="a run without a number"),
     pytest.param("TrainingRun", "telco-x-7", RUN, "metadata.name.*such as telco-7", id="a run named after another"),
     pytest.param("TrainingRun", "telco-7", {}, "spec.modelRef: Required value", id="a run of no model"),

@@ -57,6 +57,7 @@ def make_spec(**fields: Any) -> ChurnModelSpec:
 
 
 def make_version(number: int, state: VersionState = VersionState.Champion, **fields: Any) -> ServedVersion:
+    was_champion = state not in (VersionState.RollingOut, VersionState.RolledBack)
     return ServedVersion.model_validate(
         {
             "version": f"v{number}",
@@ -64,6 +65,7 @@ def make_version(number: int, state: VersionState = VersionState.Champion, **fie
             "state": state,
             "reason": "because",
             "since": EARLIER,
+            "promoted": EARLIER if was_champion else None,
             "model": ModelRef(uri=f"s3://models/models/{HEX}", digest=f"sha256:{HEX}"),
             "revision": f"version:{number}",
             "spec_digest": spec_digest(make_spec()),

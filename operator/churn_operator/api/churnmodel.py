@@ -197,11 +197,13 @@ class ServedVersion(Model):
     run: Annotated[str, Field(max_length=63)]
     """The TrainingRun that made it."""
     state: VersionState
-    """RollingOut, Champion, Retired, RolledBack (it never was champion) or Quarantined (it was, and failed)."""
+    """RollingOut, Champion, Retired, RolledBack (it did not get the traffic) or Quarantined (it had it, and failed)."""
     reason: Text
     """Why it is in that state."""
     since: Time
     """Since when."""
+    promoted: Time | None = None
+    """When it became champion last. Absent: it never was."""
     model: ModelRef
     """Its files."""
     revision: Revision
@@ -224,6 +226,17 @@ class ServedVersion(Model):
     """Its probabilities on held-out rows, in twenty equal bins."""
     metric: Word
     """The training metric on the held-out rows, printed."""
+
+
+class Quarantine(Model):
+    """A model that was champion and failed: nothing but a person's order brings it back, whatever its number."""
+
+    digest: Digest
+    """Of its files."""
+    version: Word
+    """The version that it was."""
+    since: Time
+    """Since when."""
 
 
 class TrafficShare(Model):
@@ -303,6 +316,8 @@ class ChurnModelStatus(Model):
     """Ready (the champion answers), Trained, RolloutHealthy, WithinDriftLimits."""
     versions: Annotated[tuple[ServedVersion, ...], Field(max_length=10, json_schema_extra=map_list("version"))] = ()
     """Accepted versions, newest first."""
+    quarantine: Annotated[tuple[Quarantine, ...], Field(max_length=100, json_schema_extra=map_list("digest"))] = ()
+    """Models that do not come back by themselves, the last one first; the hundred last are remembered."""
     traffic: Annotated[tuple[TrafficShare, ...], Field(max_length=4, json_schema_extra=map_list("version"))] = ()
     """Where the gateway, or without one the stable Service, sends requests, as it was read back."""
     rollout: RolloutStatus | None = None

@@ -127,7 +127,7 @@ class RolloutSpec(Model):
     """Of an ABTest."""
     guard: Duration = "1h"
     """The version before stays warm for this long, and comes back where the new one does worse than it did, or stops
-    answering. It ends early when the next version rolls out."""
+    answering. The next version waits until it is over."""
     progress_deadline: Interval = "10m"
     """A version that is not ready after this long is given up; the champion serves on."""
     analysis: AnalysisSpec = AnalysisSpec()

@@ -199,5 +199,9 @@ class TrainingRun:
             ),
             "metadata.name: a TrainingRun is named after its model and a number of its own, such as telco-7",
         ),
+        (
+            "self.spec.trigger != 'Manual' || size(self.metadata.name) <= size(self.spec.modelRef.name) + 1 + 8",
+            "metadata.name: the number of a run by hand has eight digits at most: the operator counts on",
+        ),
     )
     selectable: ClassVar = (".spec.modelRef.name",)

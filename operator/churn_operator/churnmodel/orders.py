@@ -13,17 +13,17 @@ from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.versions import champion_of, rolling_of
 from churn_operator.core.objects import Violation
 
-SERVED = frozenset({VersionState.Retired, VersionState.Quarantined})
-"""States of a version that was champion."""
-
 
 def pending(world: ChurnModelWorld) -> Command | None:
     command, handled = world.status.command, world.status.handled
     return None if command is None or (handled is not None and handled.at == command.at) else command
 
 
-def obey(world: ChurnModelWorld, order: Command, progress: RolloutStatus | None) -> Move | None:
-    """The move that carries the order out; None where it has to wait, and the rollout goes on as usual."""
+def obey(world: ChurnModelWorld, order: Command, progress: RolloutStatus | None, *, fails: bool) -> Move | None:
+    """The move that carries the order out; None where it has to wait, and the rollout goes on as usual.
+
+    `fails`: the version that is on its way must lose its traffic: what a person wants skips no verdict.
+    """
     if order.action == "Rollback":
         return _roll_back(world, order)
     rolling = rolling_of(world.status.versions)
@@ -34,14 +34,14 @@ def obey(world: ChurnModelWorld, order: Command, progress: RolloutStatus | None)
     if order.action == "Abort":
         return GiveUp(rolling, Violation(Reason.Aborted, f"{rolling.version} was aborted by {_who(order)}"))
     passed = progress is not None and progress.verdict is not None and progress.verdict.result is TestOutcome.Pass
-    return Promote(rolling, f"{rolling.version} was promoted by {_who(order)}") if passed else None
+    return Promote(rolling, f"{rolling.version} was promoted by {_who(order)}") if passed and not fails else None
 
 
 def _roll_back(world: ChurnModelWorld, order: Command) -> Move | None:
     """To a version that is warm at once, to another as soon as it answers; what is on its way gives way."""
     versions = world.status.versions
     target, rolling, champion = _target(world, order), rolling_of(versions), champion_of(versions)
-    why = Violation(Reason.Aborted, f"{champion.version if champion else 'it'} was rolled back by {_who(order)}")
+    why = Violation(Reason.Recalled, f"{champion.version if champion else 'it'} was rolled back by {_who(order)}")
     if target is None:
         return Decline(f"{order.version} never served" if order.version else "no version served before")
     if target.state is VersionState.Champion:
@@ -58,10 +58,9 @@ def _target(world: ChurnModelWorld, order: Command) -> ServedVersion | None:
     """The version that is meant, or the one that served last before the champion."""
     versions = world.status.versions
     if order.version is not None:
-        known = SERVED | {VersionState.Champion, VersionState.RollingOut}
-        return next((v for v in versions if v.version == order.version and v.state in known), None)
+        return next((v for v in versions if v.version == order.version and v.promoted is not None), None)
     returning = rolling_of(versions)
-    if returning is not None and world.status.rollout is not None and world.status.rollout.returns:
+    if returning is not None and returning.promoted is not None:
         return returning
     retired = (v for v in versions if v.state is VersionState.Retired)
     return max(retired, key=lambda version: version.since, default=None)
@@ -90,10 +89,9 @@ def handled(order: Command | None, move: Move) -> Handled | None:
 
 def _given_up(order: Command, violation: Violation) -> Handled | None:
     """By the order, or before it could be carried out; what gives way to a rollback leaves that pending."""
-    is_ordered = violation.reason == Reason.Aborted
-    if is_ordered and order.action == "Rollback":
+    if violation.reason == Reason.Recalled:
         return None
-    return _came(order, violation.message, done=is_ordered)
+    return _came(order, violation.message, done=violation.reason == Reason.Aborted)
 
 
 def _came(order: Command, message: str, *, done: bool = True) -> Handled:

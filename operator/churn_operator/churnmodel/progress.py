@@ -42,8 +42,8 @@ def progress_after(
             return _replaying(world, version.version, attempt, at)
         case Promote(version):
             return _promoted(world, version, progress, at)
-        case GiveUp(version, violation) | Restore(version, violation):
-            return _ended(world, progress, violation, at)
+        case GiveUp(_, violation) | Restore(_, violation):
+            return _ended(_loser(world, move), progress, violation, at)
         case Return(version):
             phase = RolloutPhase.Starting
             return RolloutStatus(version=version.version, returns=True, phase=phase, began=at, since=at)
@@ -158,14 +158,18 @@ def _seen(progress: RolloutStatus) -> dict[TestName, int]:
     return {test.name: test.challenger.size for test in tests}
 
 
-def _ended(world: ChurnModelWorld, progress: RolloutStatus | None, why: Violation, at: str) -> RolloutStatus:
-    last = progress or RolloutStatus(version=_newest(world), phase=RolloutPhase.Starting, began=at, since=at)
+def _loser(world: ChurnModelWorld, move: GiveUp | Restore) -> str:
+    """Who has no traffic any more: of a version that takes it back, the champion that it follows."""
+    champion = champion_of(world.status.versions) if isinstance(move, Restore) else None
+    return (champion or move.version).version
+
+
+def _ended(version: str, progress: RolloutStatus | None, why: Violation, at: str) -> RolloutStatus:
+    """Of the version that lost its traffic, or the prospect of any: one that is called back is another."""
+    begun = RolloutStatus(version=version, phase=RolloutPhase.Starting, began=at, since=at)
+    last = progress if progress is not None and progress.version == version else begun
     ended = {"phase": RolloutPhase.RolledBack, "weight": 0, "since": at, "baselines": (), "before": None}
     return last.model_copy(update=ended | {"reason": why.reason, "message": why.message[:1024]})
-
-
-def _newest(world: ChurnModelWorld) -> str:
-    return world.status.versions[0].version
 
 
 def _staying(

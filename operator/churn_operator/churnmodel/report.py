@@ -45,6 +45,7 @@ def report(world: ChurnModelWorld, decision: Decision, problem: Violation | None
         phase=_phase(world, decision, ready),
         conditions=conditions(world.status.conditions, judgements, generation, now),
         versions=decision.rollout.versions,
+        quarantine=decision.rollout.quarantine,
         traffic=traffic,
         rollout=decision.rollout.progress,
         handled=decision.rollout.handled or world.status.handled,
@@ -137,11 +138,23 @@ def _replaced(champion: ServedVersion, server: ServerSeen | None, stood_in: Fall
 
 def _unprotected(world: ChurnModelWorld) -> str:
     """A fallback that would not answer is told before it is needed."""
-    fallback = fallback_of(world)
-    server = None if fallback is None else world.server(fallback.version)
-    if fallback is None or (server is not None and server.answers):
+    fallback, wanted = fallback_of(world), world.spec.serving.fallback
+    if fallback is None:
+        return "" if wanted is None else f" Nobody stands in for it: {_unfit(world, str(wanted.version))}."
+    server = world.server(fallback.version)
+    if server is not None and server.answers:
         return ""
     return f" Its stand-in {fallback.version} does not: {_heard(server)}."
+
+
+def _unfit(world: ChurnModelWorld, version: str) -> str:
+    """Why the version that is to stand in cannot."""
+    known = next((v for v in world.status.versions if v.version == version), None)
+    if known is None:
+        return f"spec.serving.fallback.version {version} is none of status.versions"
+    if known.state is VersionState.Champion:
+        return f"spec.serving.fallback.version {version} is the champion itself"
+    return f"spec.serving.fallback.version {version} is {known.state}, and only one that is Retired stands in"
 
 
 def _settling(world: ChurnModelWorld, decision: Decision, server: ServerSeen | None, now: datetime) -> bool:
@@ -284,8 +297,13 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
         "RolloutHealthy",
         holds=True,
         reason=Reason.RolloutComplete,
-        message=f"Traffic is on {newest.version} since {newest.since}.",
+        message=f"Traffic is on {newest.version} since {newest.since}.{_next(progress)}",
     )
+
+
+def _next(progress: RolloutStatus | None) -> str:
+    """What comes after, and what it waits for."""
+    return f" {progress.message}." if progress is not None and progress.message else ""
 
 
 def _shadowing(world: ChurnModelWorld, progress: RolloutStatus) -> Judgement:

@@ -13,7 +13,7 @@ from datetime import datetime
 from churn_operator.api.analysis import TestOutcome, Verdict
 from churn_operator.api.approval import Handled
 from churn_operator.api.base import parse_duration
-from churn_operator.api.churnmodel import FallbackStatus, ServedVersion
+from churn_operator.api.churnmodel import FallbackStatus, Quarantine, ServedVersion
 from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import Comparison, RolloutPhase, RolloutStatus, Winner
 from churn_operator.churnmodel.analysis import Terms, breach, compare, judge
@@ -28,7 +28,10 @@ from churn_operator.churnmodel.shadow import shadowed
 from churn_operator.churnmodel.versions import (
     accepted,
     champion_of,
+    guard_ends,
+    guarding,
     has_server,
+    quarantine_after,
     rolling_of,
     version_of,
     versions_after,
@@ -37,6 +40,9 @@ from churn_operator.churnmodel.versions import (
 from churn_operator.core import clock
 from churn_operator.core.job import Running
 from churn_operator.core.objects import Violation
+
+JUDGED = frozenset({RolloutPhase.Shifting, RolloutPhase.Shadowing})
+"""Phases in which a challenger is judged beside the champion."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Rollout:
     progress: RolloutStatus | None
     handled: Handled | None = None
     """What came of an order, where one was carried out or declined."""
+    quarantine: tuple[Quarantine, ...] = ()
     fallback: FallbackStatus | None = None
     """What is to be said of who answers in the champion's place, or has just ceased to."""
     stand_in: ServedVersion | Constant | None = None
@@ -86,6 +93,7 @@ def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
         served=served,
         progress=progress_after(world, move, seen, now),
         handled=handled(pending(world), move),
+        quarantine=quarantine_after(world, move, now),
         fallback=fallback,
         stand_in=None if fallback is None or is_over(fallback, now) else fallback_of(world),
     )
@@ -111,15 +119,22 @@ def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
 
 def _move(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Move:
     rolling, order = rolling_of(world.status.versions), pending(world)
-    if order is not None and (ordered := obey(world, order, progress)) is not None:
+    fails = rolling is not None and _failure(world, rolling, progress) is not None
+    if order is not None and (ordered := obey(world, order, progress, fails=fails)) is not None:
         return ordered
     if rolling is not None:
         return _roll(world, rolling, progress, now)
-    if before := _breached(world, progress, now):
-        return before
-    run = accepted(world)
+    return _breached(world, progress, now) or _next(world, progress, now)
+
+
+def _next(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Move:
+    """An accepted version begins when nothing may be called back any more from the one before it."""
+    run, before = accepted(world), guarding(world, now)
     if run is None or world.spec.suspend:
         return Stay()
+    if before is not None and progress is not None and progress.phase is RolloutPhase.Guarding:
+        until = clock.stamp(guard_ends(world, before))
+        return Stay(f"{run.status.version} waits until the guard time of {progress.version} is over, at {until}")
     return Start(version_of(world, run, now))
 
 
@@ -220,11 +235,13 @@ def _shadow(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutSta
     return Stay("" if problem is None else f"its Job does not run: {problem.message}")
 
 
-def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus) -> Violation | None:
-    """Why the challenger must lose its traffic at once, or the prospect of any.
+def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus | None) -> Violation | None:
+    """Why the challenger must lose its traffic at once, or the prospect of any; before it is judged, nothing does.
 
     Where nobody answers the fault is more likely between the operator and them: nothing is concluded.
     """
+    if progress is None or progress.version != rolling.version or progress.phase not in JUDGED:
+        return None
     champion, server = champion_of(world.status.versions), world.server(rolling.version)
     answers = champion is not None and (other := world.server(champion.version)) is not None and other.answers
     if (server is None or not server.answers) and answers:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from churn_operator.api.base import parse_duration
-from churn_operator.api.churnmodel import ServedVersion, VersionState
+from churn_operator.api.churnmodel import Quarantine, ServedVersion, VersionState
 from churn_operator.api.reasons import Reason
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.fallback import fallback_of
@@ -14,6 +14,7 @@ from churn_operator.core import clock
 from churn_operator.core.objects import identity
 
 VERSIONS_KEPT = 10
+QUARANTINED_KEPT = 100
 LIVE = frozenset({VersionState.Champion, VersionState.RollingOut})
 
 
@@ -77,11 +78,20 @@ def version_of(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVer
 
 def _fate(world: ChurnModelWorld, run: RunSeen, digest: str) -> tuple[VersionState, str]:
     """A model that was taken off the traffic once does not come back by itself under another number."""
-    bad = (v for v in world.status.versions if v.state is VersionState.Quarantined and v.model.digest == digest)
-    same = next(bad, None)
+    same = next((known for known in world.status.quarantine if known.digest == digest), None)
     if same is None:
         return VersionState.RollingOut, _accepted_because(run)
-    return VersionState.Quarantined, f"It is the same model as {same.version}: {same.reason}"[:1024]
+    return VersionState.Quarantined, f"It is the same model as {same.version}, which failed at {same.since}."
+
+
+def quarantine_after(world: ChurnModelWorld, move: Move, now: datetime) -> tuple[Quarantine, ...]:
+    """Who took the traffic back is none of them any more: only a person calls one of them back."""
+    known, champion = world.status.quarantine, champion_of(world.status.versions)
+    if not isinstance(move, Restore) or champion is None:
+        return known
+    failed = Quarantine(digest=champion.model.digest, version=champion.version, since=clock.stamp(now))
+    others = (one for one in known if one.digest not in (failed.digest, move.version.model.digest))
+    return (failed, *others)[:QUARANTINED_KEPT]
 
 
 def _accepted_because(run: RunSeen) -> str:
@@ -125,7 +135,7 @@ def _bounded(
 
 def _promoted(version: ServedVersion, chosen: ServedVersion, why: str, now: datetime) -> ServedVersion:
     if version == chosen:
-        return _moved(version, VersionState.Champion, why, now)
+        return _crowned(version, why, now)
     if version.state is VersionState.Champion:
         return _moved(version, VersionState.Retired, f"{chosen.version} took its place.", now)
     return version
@@ -133,10 +143,15 @@ def _promoted(version: ServedVersion, chosen: ServedVersion, why: str, now: date
 
 def _restored(version: ServedVersion, chosen: ServedVersion, why: str, now: datetime) -> ServedVersion:
     if version == chosen:
-        return _moved(version, VersionState.Champion, f"It took the traffic back: {why}", now)
+        return _crowned(version, f"It took the traffic back: {why}", now)
     if version.state is VersionState.Champion:
         return _moved(version, VersionState.Quarantined, why, now)
     return version
+
+
+def _crowned(version: ServedVersion, reason: str, now: datetime) -> ServedVersion:
+    champion = _moved(version, VersionState.Champion, reason, now)
+    return champion.model_copy(update={"promoted": champion.since})
 
 
 def _moved(version: ServedVersion, state: VersionState, reason: str, now: datetime) -> ServedVersion:

@@ -16,7 +16,7 @@ from churn_operator.api.trainingrun import RunPhase, Trigger
 from churn_operator.core import clock
 from churn_operator.core.digest import evidence_digest
 from churn_operator.core.objects import Violation
-from churn_operator.trainingrun.observe import TrainingRunWorld
+from churn_operator.trainingrun.observe import TrainingRunWorld, is_required
 from churn_operator.trainingrun.policies import verdict
 
 
@@ -33,7 +33,7 @@ class Offer:
 def offer(world: TrainingRunWorld, resolved: Resolved, result: TrainResult, now: datetime) -> Offer | None:
     """None where nobody is asked."""
     terms, gates = world.status.approval_terms, world.status.gates
-    if terms is None or not terms.required:
+    if terms is None or not is_required(terms, world.model):
         return None
     since = now if world.status.awaiting_since is None else clock.parse(world.status.awaiting_since)
     verdicts = tuple(verdict(gate, result) for gate in gates)

@@ -14,7 +14,7 @@ from churn_operator.core.digest import spec_digest
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
 from churn_operator.core.objects import Violation
 from churn_operator.trainingrun import approval
-from churn_operator.trainingrun.observe import ModelView, TrainingRunWorld
+from churn_operator.trainingrun.observe import ModelView, TrainingRunWorld, number_of
 from churn_operator.trainingrun.policies import refuse
 
 JOB_KEPT = timedelta(days=1)
@@ -137,6 +137,11 @@ def _start(world: TrainingRunWorld, now: datetime) -> Decision:
     if world.model is None:
         name = world.spec.model_ref.name
         return Wait(Violation(Reason.ModelNotFound, f"There is no ChurnModel {name} in namespace {world.namespace}."))
+    newest = next(iter(world.model.status.versions), None)
+    if newest is not None and world.number <= number_of(newest.version):
+        last = world.model.status.last_run
+        message = f"{newest.version} is newer than v{world.number} would be: give the run a number above {last}."
+        return Fail(Violation(Reason.Superseded, message))
     spec = world.model.spec
     terms = ApprovalTerms(required=spec.approval.required, timeout=spec.approval.timeout)
     return Resolve(resolve(world, world.model, now), spec.gates, terms)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from churn_operator.api.approval import ApprovalTerms
 from churn_operator.api.base import API_VERSION
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.tasks import PROGRESS_TAG, RESULT_TAG, Progress
@@ -27,6 +28,12 @@ class ModelView:
     @property
     def champion(self) -> ServedVersion | None:
         return next((v for v in self.status.versions if v.state is VersionState.Champion), None)
+
+
+def is_required(terms: ApprovalTerms | None, model: ModelView | None) -> bool:
+    """Whether a person is asked: as the model said when the run began, or as it says now."""
+    now = model is not None and model.spec.approval.required
+    return terms is not None and (terms.required or now)
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,9 @@ class TrainingRunWorld:
         return number_of(self.name)
 
 
-def number_of(run: str) -> int:
-    return int(run.rpartition("-")[2])
+def number_of(name: str) -> int:
+    """Of a run, such as telco-7, or of a version, such as v7."""
+    return int(name.rpartition("-")[2].removeprefix("v"))
 
 
 def job_name(run: str) -> str:
@@ -90,7 +98,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     if status.finished_at is not None:
         return TrainingRunWorld(settings, obj, children, spec, status, model=None, job=observe_job(None, ()))
     model = await _model(cluster, key.namespace, spec.model_ref.name)
-    rivals = await _rivals(cluster, key, spec, status)
+    rivals = await _rivals(cluster, key, spec) if is_required(status.approval_terms, model) else ()
     if status.result is not None:  # measured, and put up for approval: its Job and MLflow have no more to say
         return TrainingRunWorld(settings, obj, children, spec, status, model, observe_job(None, ()), rivals=rivals)
     job = next((job for job in children if name_of(job) == job_name(key.name)), None)
@@ -128,9 +136,7 @@ async def _model(cluster: Cluster, namespace: str, name: str) -> ModelView | Non
     )
 
 
-async def _rivals(cluster: Cluster, key: Key, spec: TrainingRunSpec, status: TrainingRunStatus) -> tuple[Rival, ...]:
-    if status.approval_terms is None or not status.approval_terms.required:
-        return ()
+async def _rivals(cluster: Cluster, key: Key, spec: TrainingRunSpec) -> tuple[Rival, ...]:
     runs = await cluster.list(
         API_VERSION, "TrainingRun", key.namespace, fields=f"spec.modelRef.name={spec.model_ref.name}"
     )

@@ -1,5 +1,6 @@
 """A challenger gets its traffic step by step, and loses all of it at once."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,16 +20,18 @@ from support.canary import (
 )
 from support.kinds import NOW, make_run, make_server, make_version, model_world, serving_world
 
-from churn_operator.api.churnmodel import VersionState
+from churn_operator.api.churnmodel import Quarantine, VersionState
 from churn_operator.api.rollout import Counters
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import decide
-from churn_operator.churnmodel.moves import GiveUp, Promote, Restore, Shift, Stay
+from churn_operator.churnmodel.moves import GiveUp, Promote, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen, route_seen
 from churn_operator.churnmodel.report import report, story
 from churn_operator.churnmodel.rollout import decide_rollout
 from churn_operator.core.objects import Desired
+
+THIRD = f"sha256:{'ef' * 32}"
 
 
 @pytest.mark.parametrize(
@@ -156,8 +159,36 @@ def test_a_model_that_was_quarantined_does_not_come_back_under_another_number(di
     assert result is not None
     model = result.model.model_copy(update={"digest": digest})
     run = make_run(3, RunPhase.Accepted, result=result.model_copy(update={"model": model}))
-    world = serving_world(status={"versions": [bad, good]}, runs=(run,))
-    assert states(world)["v3"] == expected
+    known = Quarantine(digest=bad.model.digest, version="v2", since=ago(hours=1))
+    world = serving_world(status={"versions": [good], "quarantine": [known]}, runs=(run,))
+    assert states(world)["v3"] == expected, "however long ago the version left the list"
+
+
+def test_a_model_that_failed_as_champion_is_quarantined_until_it_is_called_back() -> None:
+    world = guarded(counters={"v2": counters(1000, 100)})
+    other = make_version(1).model
+    one = other.model_copy(update={"digest": OTHER})
+    versions = [make_version(2, model=one), make_version(1, VersionState.Retired, since=ago(minutes=2), model=other)]
+    before = [Quarantine(digest=digest, version="v0", since=ago(hours=1)) for digest in (other.digest, THIRD)]
+    status = world.status.model_copy(update={"versions": tuple(versions), "quarantine": tuple(before)})
+    rollout = decide_rollout(ChurnModelWorld(**(vars(world) | {"status": status})), NOW)
+    assert [known.digest for known in rollout.quarantine] == [one.digest, THIRD]
+    assert decide_rollout(guarded(), NOW).quarantine == ()
+
+
+def test_the_next_version_waits_until_the_guard_time_is_over() -> None:
+    """Else nothing would bring back the champion before, which is warm for that."""
+    runs = (make_run(2, RunPhase.Accepted), make_run(3, RunPhase.Accepted))
+    world = guarded(runs=runs)
+    move = decide_rollout(world, NOW).move
+    assert isinstance(move, Stay)
+    assert move.waits_for.startswith("v3 waits until the guard time of v2 is over, at ")
+    said = report(world, decide(world, NOW), None, NOW).condition("RolloutHealthy")
+    assert said is not None
+    assert said.message.startswith("Traffic is on v2 since ")
+    assert move.waits_for in said.message
+    assert isinstance(decide_rollout(world, NOW + timedelta(hours=2)).move, Start)
+    assert isinstance(decide_rollout(guarded(runs=runs, counters={"v2": counters(1000, 100)}), NOW).move, Restore)
 
 
 def test_a_step_is_judged_by_what_was_counted_since_it_began() -> None:

@@ -244,6 +244,25 @@ def test_a_fallback_that_would_not_answer_is_told_before_it_is_needed(servers: A
     assert ready(named(make_server(2), *servers)) == ("True", "ChampionServing", said + expected)
 
 
+@pytest.mark.parametrize(
+    ("fallback", "state", "why"),
+    [
+        pytest.param("v7", VersionState.Retired, "v7 is none of status.versions", id="one that is not known"),
+        pytest.param("v2", VersionState.Retired, "v2 is the champion itself", id="the champion"),
+        pytest.param(
+            "v1",
+            VersionState.Quarantined,
+            "v1 is Quarantined, and only one that is Retired stands in",
+            id="a failed one",
+        ),
+    ],
+)
+def test_a_fallback_that_cannot_stand_in_is_told_before_it_is_needed(fallback: str, state: Any, why: str) -> None:
+    said = "v2 answers as expected at http://telco.team.svc/v1/models/telco:predict. Nobody stands in for it: "
+    world = named(make_server(2), WELL, fallback={"version": fallback}, state=state)
+    assert ready(world) == ("True", "ChampionServing", f"{said}spec.serving.fallback.version {why}.")
+
+
 def test_what_is_heard_while_clients_are_led_back_is_no_silence_yet() -> None:
     world = named(SILENT, WELL, status={"fallback": stood(BACK)})
     assert ready(world) == ("False", "RollingOut", "The Service is being pointed at v2.")

@@ -28,9 +28,14 @@ COLD = serving_world(
     servers=(make_server(2),),
     target="v2",
 )
+VAIN = serving_world(
+    status={"versions": [make_version(2), make_version(1, VersionState.RolledBack, promoted=ago(hours=9))]},
+    servers=(make_server(2),),
+    target="v2",
+)
 BACK = rolling(
     {"version": "v1", "phase": "Starting", "returns": True, "since": ago(seconds=9)},
-    versions=[make_version(2), make_version(1, VersionState.RollingOut, since=ago(seconds=9))],
+    versions=[make_version(2), make_version(1, VersionState.RollingOut, since=ago(seconds=9), promoted=ago(hours=9))],
     servers=(make_server(2), make_server(1, ready=False, ok=None)),
 )
 
@@ -51,6 +56,12 @@ BACK = rolling(
         pytest.param(ordered(canary(1, counters=FEW), "Promote"), Stay, None, id="but not the analysis"),
         pytest.param(ordered(canary(), "Promote"), Shift, None, id="for which it needs traffic"),
         pytest.param(ordered(canary(1, counters=BAD), "Promote"), GiveUp, "v2 failed", id="and which may fail"),
+        pytest.param(
+            ordered(canary(1, counters=GOOD, servers=SILENT), "Promote"),
+            GiveUp,
+            "v2 failed",
+            id="or fall silent",
+        ),
         pytest.param(ordered(guarded(), "Promote"), Decline, "no version is on its way", id="promote nothing"),
         pytest.param(
             ordered(guarded(), "Rollback"),
@@ -67,6 +78,9 @@ BACK = rolling(
             "v1 has the traffic: v2 was rolled back by alice",
             id="until it answers",
         ),
+        pytest.param(ordered(VAIN, "Rollback", "v1"), Return, None, id="called in vain, and again"),
+        pytest.param(ordered(canary(1), "Rollback", "v2"), Decline, "v2 never served", id="to a challenger"),
+        pytest.param(ordered(canary(), "Rollback", "v2"), Decline, "v2 never served", id="to one that starts"),
         pytest.param(ordered(COLD, "Rollback", "v7"), Decline, "v7 never served", id="to one that never was"),
         pytest.param(ordered(COLD, "Rollback", "v2"), Decline, "v2 serves already", id="to the champion"),
         pytest.param(ordered(serving_world(), "Rollback"), Decline, "no version served before", id="to nothing"),
@@ -113,6 +127,12 @@ def test_the_order_itself_is_never_in_what_the_operator_writes() -> None:
 def test_a_version_that_is_called_back_is_news() -> None:
     (told,) = story(decide(ordered(COLD, "Rollback"), NOW))
     assert told.message == "v1 is called back: v2 was rolled back by alice: I saw it"
+
+
+def test_a_version_that_came_back_from_the_cold_is_not_told_as_the_one_that_lost_its_traffic() -> None:
+    world = ordered(ChurnModelWorld(**(vars(BACK) | {"servers": (make_server(1), make_server(2))})), "Rollback")
+    reported = report(world, decide(world, NOW), None, NOW)
+    assert (reported.summary.champion, reported.summary.rollout) == ("v1", "v2 Recalled")
 
 
 def test_a_version_that_was_rolled_back_by_order_is_quarantined() -> None:

@@ -109,9 +109,12 @@ class CanaryHistories(Histories):
             self.clients_ask(3000, readable=True)
             self.look(60, None)
 
-    @rule(action=st.sampled_from(["Promote", "Abort", "Rollback"]))
-    def a_person_orders(self, action: str) -> None:
+    @rule(action=st.sampled_from(["Promote", "Abort", "Rollback"]), of=st.none() | st.integers(0, 3))
+    def a_person_orders(self, action: str, of: int | None) -> None:
+        """Of a version that is named, or of the one that is meant anyway."""
+        named = dict(enumerate(v["version"] for v in self._versions())).get(-1 if of is None else of)
         order = {"action": action, "by": "alice", "at": stamp(self.now), "reason": "so"}
+        order |= {} if named is None else {"version": named}
         self._model().setdefault("status", {})["command"] = order
         self.look(1, None)
 
@@ -139,6 +142,10 @@ class CanaryHistories(Histories):
     @invariant()
     def a_challenger_that_fails_half_of_its_requests_is_never_promoted(self) -> None:
         assert self._champion() not in self.bad
+
+    @invariant()
+    def a_challenger_that_fell_silent_is_never_promoted(self) -> None:
+        assert self._champion() not in self.fell_silent - self.cluster.answering
 
     @invariant()
     def the_route_gives_all_of_the_traffic_away_once(self) -> None:

@@ -23,10 +23,11 @@ from churn_operator.core.reconcile import reconcile
 from churn_operator.driftmonitor import DriftMonitorKind
 from churn_operator.trainingrun import TrainingRunKind
 
+BOUND = 0.8
 SPEC = make_spec(
     retraining={"triggers": ["Drift", "NewData", "SpecChanged"], "cooldown": "1m", "probeInterval": "1m"},
     monitoring={"schedule": "@every 1m"},
-    gates=[{"name": "quality", "metric": "roc_auc", "min": 0.8}],
+    gates=[{"name": "quality", "metric": "roc_auc", "min": BOUND}],
     rollout={"guard": "2m", "progressDeadline": "3m"},
 )
 LOGGING = SETTINGS.model_copy(update={"collector_url": "http://collector"})
@@ -48,6 +49,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self) -> None:
         self.now = NOW
         self.revision = 1
+        self.quality: dict[str, float] = {}
         self.cluster = MemoryCluster()
         self.cluster.objects["ChurnModel", "telco"] = make_object("ChurnModel", "telco", self.spec.to_dict())
 
@@ -81,6 +83,7 @@ class Histories(RuleBasedStateMachine):
         for job in self._open_jobs("train"):
             run = self.cluster.objects["TrainingRun", job["metadata"]["name"].removesuffix("-train")]
             read = run["status"]["resolved"]["task"].get("revision", f"version:{self.revision}")
+            self.quality[run["metadata"]["name"]] = quality
             number = int(run["metadata"]["name"].rpartition("-")[2])
             data = make_result(1).data.model_copy(update={"revision": read})
             judged = run["spec"].get("candidate", {}).get("registryVersion", str(number))
@@ -153,6 +156,15 @@ class Histories(RuleBasedStateMachine):
     def one_run_at_a_time(self) -> None:
         open_runs = [run for run in self._runs() if run.get("status", {}).get("phase") not in MEASURED]
         assert len(open_runs) <= 1
+
+    @invariant()
+    def what_failed_a_gate_is_neither_accepted_nor_put_up_for_approval(self) -> None:
+        passed = {
+            run["metadata"]["name"]
+            for run in self._runs()
+            if run.get("status", {}).get("phase") in {"Accepted", "AwaitingApproval"}
+        }
+        assert all(self.quality[name] >= BOUND for name in passed)
 
     @invariant()
     def no_number_is_used_twice_and_none_is_left_out(self) -> None:

@@ -132,6 +132,11 @@ def test_each_state_of_a_waiting_run_has_one_decision(world: TrainingRunWorld, a
     [
         pytest.param({}, Await, id="waits where somebody is asked"),
         pytest.param({"status": {"approval_terms": {"required": False}}}, Accept, id="is taken where nobody is"),
+        pytest.param(
+            {"status": {"approval_terms": {"required": False}}, "model": make_model_view(approval={"required": True})},
+            Await,
+            id="waits where somebody is asked since it began",
+        ),
         pytest.param({"status": {"approval_terms": None}}, Accept, id="or was, before there was approval"),
         pytest.param({"status": approval()}, Accept, id="is not asked for twice"),
         pytest.param({"rivals": (NEWER,)}, Decline, id="is late"),

@@ -32,6 +32,7 @@ RESOLVED = {"resolved": make_resolved(2), "gates": [{"name": "quality", "metric"
 GOOD = Finished(encode_result(make_result(2)))
 BAD = Finished(encode_result(make_result(2, metrics={"roc_auc": 0.5, "parity": 0.0})))
 OOM = Broken(Violation("OutOfMemory", "killed"), revision="version:2")
+SERVES_V3 = make_model_view({"versions": [make_version(3)], "last_run": 4})
 PULL = Running(Violation("ImagePullFailed", "no such image"))
 
 
@@ -45,6 +46,7 @@ PULL = Running(Violation("ImagePullFailed", "no such image"))
         pytest.param({"status": RESOLVED, "job": Running(), "tracking_problem": "x"}, Train, id="but not once it runs"),
         pytest.param({"status": RESOLVED, "job": GOOD}, Accept, id="a challenger that passes is accepted"),
         pytest.param({"status": RESOLVED, "job": BAD}, Reject, id="a challenger that does not is rejected"),
+        pytest.param({"job": Absent(), "model": SERVES_V3}, Fail, id="a run that would never serve is not begun"),
         pytest.param({"status": RESOLVED, "job": OOM}, Fail, id="a Job that gave up fails the run"),
         pytest.param({"status": RESOLVED, "job": Finished("{")}, Fail, id="so does a result that cannot be read"),
         pytest.param({"status": RESOLVED, "job": Finished("zlib:!")}, Fail, id="or unpacked"),
