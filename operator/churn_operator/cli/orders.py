@@ -21,12 +21,15 @@ def order(
 
     Raises:
         Absent: the version that is meant is none of the model's.
+        Failure: no version is on its way that could be promoted or aborted; one that comes later is not meant.
     """
     known = [served.version for served in status.versions]
     if version is not None and version not in known:
         raise Absent(f"There is no version {version}: the status knows {', '.join(known) or 'none'}.")
     if action != "Rollback":
         version = next((v.version for v in status.versions if v.state is VersionState.RollingOut), None)
+        if version is None:
+            raise Failure(f"No version is on its way: there is nothing to {action.lower()}.")
     last = status.command.at if status.command else None
     return Command(action=action, version=version, by=me, at=moment.after(last, now), reason=reason)
 

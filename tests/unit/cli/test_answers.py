@@ -131,6 +131,11 @@ def test_a_version_that_nobody_knows_is_no_order() -> None:
         orders.order(ChurnModelStatus.model_validate(SHIFTING), "Rollback", "bob", "why", NOW, "v9")
 
 
+def test_an_order_is_not_kept_for_a_version_that_comes_later() -> None:
+    with pytest.raises(Failure, match="No version is on its way: there is nothing to abort"):
+        orders.order(ChurnModelStatus.model_validate(SERVING), "Abort", "bob", "why", NOW)
+
+
 @pytest.mark.parametrize(
     ("last", "expected"),
     [
@@ -141,7 +146,7 @@ def test_a_version_that_nobody_knows_is_no_order() -> None:
 )
 def test_no_two_orders_share_a_time(last: timedelta, expected: str) -> None:
     before = Command(action="Abort", by="carol", at=(NOW + last).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    status = ChurnModelStatus.model_validate(SERVING | {"command": before})
+    status = ChurnModelStatus.model_validate(SHIFTING | {"command": before})
     assert orders.order(status, "Promote", "bob", "", NOW).at == expected
 
 
