@@ -15,6 +15,7 @@ python -m hack.bench.canary [--canaries 1000]
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -22,6 +23,7 @@ from math import log, sqrt
 from statistics import NormalDist, median
 
 import numpy as np
+from hack.bench.bounds import Bound, judged
 
 from churn_operator.api.analysis import AnalysisSpec, TestOutcome
 from churn_operator.api.rollout import ABTestSpec, Winner
@@ -199,27 +201,30 @@ def needed(rng: np.random.Generator, bad: Rates) -> int:
     return next(size for size in sizes if sum(seen(size) for _ in range(ASKED)) >= 0.95 * ASKED)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--canaries", type=int, default=1000)
     canaries = parser.parse_args().canaries
     rng = np.random.default_rng(11)
+    bounds: list[Bound] = []
     looks = len(STEPS) * STEP_SECONDS // LOOK_SECONDS
     print(f"{canaries} canaries that are no worse, {len(STEPS)} steps, {looks} looks, three metrics, given up:")
     for name, surge in (("constant rates", False), ("rates that surge", True)):
         alarms = false_alarms(rng, canaries, surge=surge)
         own, fixed = (alarms[who] / canaries for who in ("ours", "rival"))
         print(f"  {name:17} {own:6.1%} (bound 5 %)   tests of fixed size {fixed:6.1%}")
+        bounds.append(Bound(f"given up though no worse, {name}", own, most=0.05))
     print(f"{canaries} bad canaries at {STEPS[0]:.0%} of the traffic, given up within {WITHIN} of their requests:")
     for name, bad in BAD.items():
         found = until_caught(rng, canaries, bad, ours)
         caught = sum(requests <= WITHIN for requests in found) / canaries
         sizes = f"median {median(found):.0f} requests   tests of fixed size {needed(rng, bad)}, at one look"
         print(f"  {name:32} {caught:6.1%} (bound 95 %), {sizes}")
-    tell_ab_tests(rng, canaries)
+        bounds.append(Bound(f"caught, {name}", caught, least=0.95))
+    return judged(*bounds, *tell_ab_tests(rng, canaries))
 
 
-def tell_ab_tests(rng: np.random.Generator, tests: int) -> None:
+def tell_ab_tests(rng: np.random.Generator, tests: int) -> Iterator[Bound]:
     print(f"{tests} A/B tests of errors at {TEST.weight} %, of at most {TEST.sample:,} requests of the challenger:")
     for name, surge in (("alike, constant rates", False), ("alike, rates that surge", True)):
         ended = [ab_test(rng, GOOD, GOOD, surge=surge) for _ in range(tests)]
@@ -228,6 +233,8 @@ def tell_ab_tests(rng: np.random.Generator, tests: int) -> None:
             for which in zip(*((e.winner is not Winner.Undecided, e.failed, e.fooled) for e in ended), strict=True)
         )
         print(f"  {name:26} {named:6.1%} had a winner, {failed:.1%} failed (bound 5 %)   z-test {fooled:6.1%}")
+        yield Bound(f"had a winner, {name}", named, most=0.05)
+        yield Bound(f"failed, {name}", failed, most=0.05)
     for name, champion, challenger, right in DIFFERENT:
         ended = [ab_test(rng, champion, challenger) for _ in range(tests)]
         found = [e.requests for e in ended if e.winner is right]
@@ -235,4 +242,4 @@ def tell_ab_tests(rng: np.random.Generator, tests: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

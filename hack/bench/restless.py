@@ -9,9 +9,10 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from hack.bench.bounds import Bound, judged
 from hack.bench.writes import AuditLog
 from hack.demo.kube import Kubectl
 from hack.demo.stage import Stage
@@ -25,20 +26,25 @@ OPERATOR = "app.kubernetes.io/name=churn-operator"
 
 
 def main(seed: int) -> int:
-    whole, restless = play("churn-bench-whole", None), play("churn-bench-restless", seed)
+    done = Counter[str]()
+    whole = play("churn-bench-whole", nullcontext())
+    restless = play("churn-bench-restless", kills(seed, done))
     same = whole == restless
     print(f"seed {seed}: made, deleted and left {'are the same' if same else 'differ'}")
     for name, quiet, loud in zip(("made", "deleted", "left"), whole, restless, strict=True):
         print(f"  {name}: {quiet.total()} and {loud.total()}", *sorted((quiet - loud) + (loud - quiet)))
-    return 0 if same else 1
+    return judged(
+        Bound("counters that differ", sum(quiet != loud for quiet, loud in zip(whole, restless, strict=True)), most=0),
+        Bound("kills", done["kills"], least=KILLS),
+    )
 
 
-def play(namespace: str, seed: int | None) -> tuple[Counter[str], Counter[str], Counter[str]]:
+def play(namespace: str, meanwhile: AbstractContextManager[None]) -> tuple[Counter[str], Counter[str], Counter[str]]:
     """What the operator made, deleted and left; checks, which repeat by the clock, are not counted."""
     with tempfile.TemporaryDirectory() as scratch:
         stage = Stage(namespace=namespace, scratch=Path(scratch), folder=f"{namespace}/")
         demo, log = Demo(stage), AuditLog()
-        with kills(seed):
+        with meanwhile:
             demo.first_model()
             alarm = demo.world_changes()
             demo.challenger(alarm)
@@ -60,12 +66,9 @@ def _is_check(name: str) -> bool:
 
 
 @contextmanager
-def kills(seed: int | None) -> Iterator[None]:
-    """Kills the operator until there were enough or the story is over; none without a seed."""
-    if seed is None:
-        yield
-        return
-    chance, over, done = random.Random(seed), threading.Event(), Counter[str]()  # noqa: S311 - moments, no secrets
+def kills(seed: int, done: Counter[str]) -> Iterator[None]:
+    """Kills the operator, and counts it, until there were enough or the story is over."""
+    chance, over = random.Random(seed), threading.Event()  # noqa: S311 - moments, no secrets
     operator = Kubectl("churn-system")
 
     def kill() -> None:

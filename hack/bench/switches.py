@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from hack.bench.bounds import Bound, judged
 from hack.demo import world
 from hack.demo.kube import Object, holds, wait_until
 from hack.demo.load import Load
@@ -17,7 +18,7 @@ from hack.demo.stage import Stage, customers
 NAMESPACE = "churn-bench"
 
 
-def main(switches: int) -> None:
+def main(switches: int) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         stage = Stage(namespace=NAMESPACE, scratch=Path(scratch), folder=f"{NAMESPACE}/")
         stage.publish_file(world.TELCO, "telco.csv")
@@ -31,6 +32,10 @@ def main(switches: int) -> None:
     print(f"{switches} switches of the champion at {load.per_second:g} requests a second: {load.summary()}")
     for failure in load.failures:
         print(f"  {failure}")
+    return judged(
+        Bound("requests that failed", len(load.failures), most=0),
+        Bound("champions that answered", len(load.versions), least=switches + 1),
+    )
 
 
 def model(stage: Stage) -> str:
@@ -62,4 +67,4 @@ def servers(stage: Stage) -> list[Object]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10))

@@ -18,23 +18,62 @@ from typing import Any, Literal
 KUBERNETES = (1, 32)
 KSERVE = (0, 20)
 NAMESPACE = "churn-system"
+AUTHORIZATION = "authorization.k8s.io/v1"
+Right = tuple[str, str, str]
+"""Verb, resource and namespace: "patch", "churnmodels.churnops.dev/status", "*" for all namespaces or "" for none."""
+
+
+def _each(verbs: str, resources: str, namespace: str = "") -> tuple[Right, ...]:
+    return tuple((verb, resource, namespace) for resource in resources.split() for verb in verbs.split())
+
+
+WRITE = "get create patch delete"
 RIGHTS = (
-    ("create", "namespaces", ""),
-    ("create", "customresourcedefinitions.apiextensions.k8s.io", ""),
-    ("create", "clusterroles.rbac.authorization.k8s.io", ""),
-    ("create", "clusterrolebindings.rbac.authorization.k8s.io", ""),
-    ("create", "deployments.apps", NAMESPACE),
-    ("create", "services", NAMESPACE),
-    ("create", "serviceaccounts", NAMESPACE),
-    ("create", "secrets", NAMESPACE),
-    # Who makes a role must have what the role gives.
-    ("create", "jobs.batch", "*"),
-    ("create", "inferenceservices.serving.kserve.io", "*"),
+    *_each("get create patch", "namespaces customresourcedefinitions.apiextensions.k8s.io"),
+    *_each(WRITE, "clusterroles.rbac.authorization.k8s.io clusterrolebindings.rbac.authorization.k8s.io"),
+    *_each(WRITE, "validatingadmissionpolicies.admissionregistration.k8s.io"),
+    *_each(WRITE, "validatingadmissionpolicybindings.admissionregistration.k8s.io"),
+    *_each(WRITE, "roles.rbac.authorization.k8s.io rolebindings.rbac.authorization.k8s.io", NAMESPACE),
+    *_each(WRITE, "deployments.apps services serviceaccounts", NAMESPACE),
+    *_each(WRITE, "poddisruptionbudgets.policy networkpolicies.networking.k8s.io", NAMESPACE),
+    # Helm's record of the release, and what it and `hack/install` wait for.
+    *_each("get list create update delete", "secrets", NAMESPACE),
+    *_each("list watch", "deployments.apps replicasets.apps pods", NAMESPACE),
 )
-"""What `hack/install` does: verb, resource, namespace."""
+"""What `hack/install` does."""
+HANDED_ON = (
+    *_each(
+        "get list watch create update patch delete deletecollection",
+        "churnmodels.churnops.dev trainingruns.churnops.dev driftmonitors.churnops.dev",
+        "*",
+    ),
+    *_each("approve", "trainingruns.churnops.dev", "*"),
+    *_each("get patch", "churnmodels.churnops.dev/status trainingruns.churnops.dev/status", "*"),
+    *_each("patch", "driftmonitors.churnops.dev/status", "*"),
+    *_each("get list watch create delete", "jobs.batch", "*"),
+    *_each(
+        "get list watch create patch delete",
+        "services inferenceservices.serving.kserve.io httproutes.gateway.networking.k8s.io",
+        "*",
+    ),
+    *_each("get", "gateways.gateway.networking.k8s.io", "*"),
+    *_each("list watch", "pods", "*"),
+    *_each("get create patch", "events", "*"),
+    *_each("list watch", "customresourcedefinitions.apiextensions.k8s.io"),
+    *_each("get", "namespaces"),
+    *_each("get create update", "leases.coordination.k8s.io", NAMESPACE),
+)
+"""What the chart's roles give: who makes them must have it, or may pass on what they have not."""
+PASS_ON = (
+    *_each("escalate bind", "clusterroles.rbac.authorization.k8s.io"),
+    *_each("escalate bind", "roles.rbac.authorization.k8s.io", NAMESPACE),
+)
+EVERYTHING: Right = ("*", "*.*", "*")
+AT_ONCE = 8
+"""kubectls."""
 
 Ask = Callable[..., str | None]
-"""kubectl with these arguments: what it printed, or None when it failed."""
+"""kubectl with these arguments, and perhaps a `text` to read: what it printed, or None when it failed."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +154,10 @@ def storage(ask: Ask) -> Finding:
 
 
 def rights(ask: Ask) -> Finding:
-    with ThreadPoolExecutor(len(RIGHTS)) as pool:
-        refused = [
-            right
-            for right, allowed in zip(RIGHTS, pool.map(lambda one: _may(ask, *one), RIGHTS), strict=True)
-            if not allowed
-        ]
-    if not refused:
+    if _may(ask, EVERYTHING) or not (refused := _refused(ask)):
         return ok("rights", "all that an installation takes")
     todo = "ask for them, or let somebody who has them install the chart"
-    return Finding("rights", "missing", "not: " + ", ".join(_right(*right) for right in refused), todo)
+    return Finding("rights", "missing", f"not: {_told(refused)}", todo)
 
 
 def services(ask: Ask) -> Finding:
@@ -160,9 +193,9 @@ def table(findings: Iterable[Finding]) -> str:
     return "\n".join(lines)
 
 
-def kubectl(*arguments: str) -> str | None:
+def kubectl(*arguments: str, text: str | None = None) -> str | None:
     command = [os.environ["KUBECTL"], "--request-timeout=10s", *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, input=text)
     return done.stdout if done.returncode == 0 else None
 
 
@@ -178,14 +211,37 @@ def _kserve_manager(ask: Ask) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def _may(ask: Ask, verb: str, resource: str, namespace: str) -> bool:
-    where = ["--all-namespaces"] if namespace == "*" else ["-n", namespace] if namespace else []
-    return ask("auth", "can-i", verb, resource, *where) is not None
+def _refused(ask: Ask) -> list[Right]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+
+        def without(rights: tuple[Right, ...]) -> list[Right]:
+            allowed = pool.map(lambda right: _may(ask, right), rights)
+            return [right for right, may in zip(rights, allowed, strict=True) if not may]
+
+        return without(RIGHTS) + (without(HANDED_ON) if without(PASS_ON) else [])
 
 
-def _right(verb: str, resource: str, namespace: str) -> str:
-    where = "" if not namespace else " everywhere" if namespace == "*" else f" in {namespace}"
-    return f"{verb} {resource.partition('.')[0]}{where}"
+def _may(ask: Ask, right: Right) -> bool:
+    """As the API server says it, which `kubectl auth can-i` does not ask about kinds that are not installed."""
+    verb, resource, namespace = right
+    kind, _, part = resource.partition("/")
+    name, _, group = kind.partition(".")
+    asked = {"verb": verb, "group": group, "resource": name, "subresource": part, "namespace": namespace.strip("*")}
+    review = {"apiVersion": AUTHORIZATION, "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}}
+    path = f"/apis/{AUTHORIZATION}/selfsubjectaccessreviews"
+    said = json.loads(ask("create", "--raw", path, "-f", "-", text=json.dumps(review)) or "{}")
+    return said.get("status", {}).get("allowed") is True
+
+
+def _told(rights: Iterable[Right]) -> str:
+    """Each resource with its verbs."""
+    verbs: dict[tuple[str, str], list[str]] = {}
+    for verb, resource, namespace in rights:
+        kind, _, part = resource.partition("/")
+        name = "/".join(filter(None, (kind.partition(".")[0], part)))
+        where = "" if not namespace else " everywhere" if namespace == "*" else f" in {namespace}"
+        verbs.setdefault((name, where), []).append(verb)
+    return "; ".join(f"{', '.join(said)} {name}{where}" for (name, where), said in verbs.items())
 
 
 def _connects(address: str, port: int) -> bool:

@@ -40,6 +40,8 @@ class BadData:
     names: tuple[str, ...]
     table: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     uri: str = ""
+    seconds: int = 3600
+    """Of the Job, which asks a source that does not answer for longer than a test may take."""
 
 
 def hundred_thousand_categories(rows: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +51,7 @@ def hundred_thousand_categories(rows: pd.DataFrame) -> pd.DataFrame:
 
 BAD_DATA = (
     BadData("missing", "DataNotFound", ("missing.csv",)),
-    BadData("unreachable", "DataUnreachable", ("nobody.invalid",), uri="http://nobody.invalid/telco.csv"),
+    BadData("unreachable", "DataUnreachable", ("nobody.invalid",), uri="http://nobody.invalid/telco.csv", seconds=60),
     BadData("empty", "DataEmpty", ("no rows",), lambda rows: rows.head(0)),
     BadData("no-target", "TargetMissing", ("churn",), lambda rows: rows.drop(columns="churn")),
     BadData("one-class", "OneClass", ("churn", "No"), lambda rows: rows.assign(churn="No")),
@@ -111,7 +113,8 @@ def problems(stage: Stage, telco: pd.DataFrame, mlflow: Mlflow) -> Stage:
     for bad in BAD_DATA:
         if bad.table is not None:
             stage.publish_table(bad.table(telco), f"{bad.name}.csv")
-        stage.kubectl.apply(churnmodel(bad.name, bad.uri or stage.uri(f"{bad.name}.csv")))
+        uri = bad.uri or stage.uri(f"{bad.name}.csv")
+        stage.kubectl.apply(churnmodel(bad.name, uri, activeDeadlineSeconds=bad.seconds))
     for worse in BAD_JOBS:
         stage.kubectl.apply(churnmodel(worse.name, stage.uri("telco.csv"), **worse.training))
     return stage

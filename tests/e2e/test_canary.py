@@ -17,6 +17,8 @@ MEMBERS = SAMPLES / "gym" / "gym.csv"
 PER_SECOND = 100
 SETTLED = 3.0
 """Seconds within which a Gateway has taken up a change of weights, and the test has seen it."""
+ENOUGH = 1000
+"""Requests that a split is read from; that of 10,000, and over an abort, is measured by `hack/bench/run split`."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def door(stage: Stage) -> Door:
 def split(samples: list[Sample], since: float, until: float) -> float:
     """The share of the answers in that stretch of time that the challenger gave."""
     versions = [sample.version for sample in samples if since + SETTLED < sample.at < until - SETTLED]
+    assert len(versions) >= ENOUGH
     return versions.count("v2") / len(versions)
 
 

@@ -84,6 +84,10 @@ def test_a_run_that_finds_no_object_store_goes_on_when_it_is_back(gym: Stage) ->
                     return str(ended.get("message"))
         return None
 
+    def told() -> str | None:
+        message = str(condition(gym.kubectl.get("trainingruns", "gym-7"), "Succeeded").get("message", ""))
+        return message if "Attempt" in message else None
+
     def finished() -> Object | None:
         live = gym.kubectl.get("trainingruns", "gym-7")
         return live if "finishedAt" in (live or {}).get("status", {}) else None
@@ -92,6 +96,8 @@ def test_a_run_that_finds_no_object_store_goes_on_when_it_is_back(gym: Stage) ->
         gym.kubectl.apply(json.dumps(run))
         said = wait(gym, "an attempt without an object store", given_up, 120)
         assert "Unavailable" in said or "DataUnreachable" in said, said
+        message = wait(gym, "who is away, and since when", told, 60)
+        assert re.match(r"Since \S+Z: .*Attempt \d of 7", message), message
         assert finished() is None
         assert holds(model(gym), "Ready")
     ended = wait(gym, "the verdict on gym-7", finished, 240)

@@ -36,7 +36,7 @@ def test_an_administrator_reads_that_kserve_is_what_lacks(control_plane: Control
 
 @pytest.mark.parametrize(
     ("user", "line", "says"),
-    [("nobody", "rights", "not: create"), ("stranger", "API server", "no answer")],
+    [("nobody", "rights", "not: get, create, patch"), ("stranger", "API server", "no answer")],
 )
 def test_who_may_not_install_reads_why(control_plane: ControlPlane, user: str, line: str, says: str) -> None:
     done = doctor(control_plane, user)

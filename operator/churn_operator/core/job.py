@@ -11,14 +11,17 @@ from churn_operator.api.base import Model, Resources
 from churn_operator.api.data import DataSource
 from churn_operator.api.reasons import Reason
 from churn_operator.api.results import decode_result
-from churn_operator.api.tasks import CLAIM_PATH, EXIT_REFUSED, LOG_PREFIX, SOURCE_PREFIX, TASK_PATH, JobFailure
+from churn_operator.api.tasks import CLAIM_PATH, EXIT_UNAVAILABLE, LOG_PREFIX, SOURCE_PREFIX, TASK_PATH, JobFailure
 from churn_operator.core.kind import Cluster
 from churn_operator.core.objects import Object, Violation, child_metadata, name_of, uid_of
 
 CONTAINER = "job"
 TASK_ANNOTATION = "churnops.dev/task"
 ROLE_LABEL = "churnops.dev/role"
-KILLED = 137
+TERMINATED, LOST = 143, 255
+"""Exit codes: of SIGTERM, and of a container that containerd no longer knew when it came up again."""
+WORTH_ANOTHER = (EXIT_UNAVAILABLE, TERMINATED, LOST)
+"""Exit codes that the retries are for; any other comes again with the same input, and ends the Job at once."""
 ENDED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
 """Conditions of a Job that ended, or whose end is decided."""
 
@@ -105,8 +108,8 @@ def build_job(owner: Object, order: JobOrder, **labels: str) -> dict[str, Any]:
                         "action": "FailJob",
                         "onExitCodes": {
                             "containerName": CONTAINER,
-                            "operator": "In",
-                            "values": [EXIT_REFUSED, KILLED],
+                            "operator": "NotIn",
+                            "values": list(WORTH_ANOTHER),
                         },
                     },
                 ]
@@ -211,7 +214,23 @@ def observe_job(job: Object | None, pods: Sequence[Object], recorded: str | None
     if failed := verdict.get("Failed") or verdict.get("FailureTarget"):
         return _broken(job, failed, own)
     problem = next((problem for pod in reversed(own) if (problem := _pod_problem(pod))), None)
-    return Running(problem, began=any(map(_began, own)))
+    return Running(problem or _between_attempts(job, own), began=any(map(_began, own)))
+
+
+def _between_attempts(job: Object, pods: Sequence[Object]) -> Violation | None:
+    """Who was away in the last attempt and since when, where Kubernetes is to make another."""
+    missed = [end for pod in pods if (end := _terminated(pod)).get("exitCode") == EXIT_UNAVAILABLE]
+    attempts = job["spec"].get("backoffLimit", 0) + 1
+    if not missed or missed[-1] is not _terminated(pods[-1]) or len(missed) >= attempts:
+        return None
+    failure = parse_result(missed[-1].get("message", ""), JobFailure)
+    if isinstance(failure, Violation):
+        return None
+    message = (
+        f"Since {missed[0]['finishedAt']}: {failure.message}. Attempt {len(missed)} of {attempts} ended so; "
+        "the next follows after a pause, which doubles each time."
+    )
+    return Violation(failure.reason, message)
 
 
 def _own(job: Object, pods: Sequence[Object]) -> list[Object]:

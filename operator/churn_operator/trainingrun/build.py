@@ -6,8 +6,11 @@ from churn_operator.core.objects import MODEL_LABEL, Desired
 from churn_operator.trainingrun.decide import Accept, Await, Decision, Decline, Fail, Reject, Rest, Train
 from churn_operator.trainingrun.observe import RUN_LABEL, TrainingRunWorld, job_name
 
-RETRIES = 3
-"""A neighbour that is away gets this many more chances, with Kubernetes' growing pauses."""
+RETRIES = 6
+"""A neighbour that is away gets this many more chances: no standing wish repeats a run that a person asked for.
+
+Kubernetes' pauses before them, 10 s and then twice as long each time, make ten and a half minutes.
+"""
 
 
 def build(world: TrainingRunWorld, decision: Decision) -> tuple[Desired, ...]:

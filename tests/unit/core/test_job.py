@@ -8,7 +8,7 @@ from support.memory import MemoryCluster
 
 from churn_operator.api.base import Resources
 from churn_operator.api.data import DataSource
-from churn_operator.api.tasks import ProbeResult, ProbeTask
+from churn_operator.api.tasks import EXIT_REFUSED, EXIT_UNAVAILABLE, ProbeResult, ProbeTask
 from churn_operator.core.job import (
     Absent,
     Broken,
@@ -142,6 +142,48 @@ def test_a_job_has_begun(pods: Any, *, began: bool) -> None:
     assert observe_job(job(), pods) == Running(began=began)
 
 
+AWAY = '{"outcome": "Failed", "reason": "StorageUnavailable", "message": "s3://churn: no answer"}'
+
+
+def ended(at: str, code: int = 11, message: str = AWAY) -> dict[str, Any]:
+    return pod(terminated={"exitCode": code, "message": message, "finishedAt": f"2026-11-21T{at}Z"}, created=at)
+
+
+def retried(limit: int = 6) -> dict[str, Any]:
+    made = job()
+    made["spec"]["backoffLimit"] = limit
+    return made
+
+
+SINCE = "Since 2026-11-21T12:00:00Z: s3://churn: no answer. Attempt"
+
+
+@pytest.mark.parametrize(
+    ("live", "pods", "says"),
+    [
+        pytest.param(retried(), [ended("12:00:00")], f"{SINCE} 1 of 7", id="the first attempt"),
+        pytest.param(retried(), [ended("12:00:30"), ended("12:00:00")], f"{SINCE} 2 of 7", id="since the first of two"),
+        pytest.param(
+            retried(), [ended("12:00:00"), ended("12:00:20", 143, ""), ended("12:00:30")], f"{SINCE} 2 of 7",
+            id="without one that was evicted",
+        ),
+        pytest.param(retried(), [ended("12:00:00"), pod(running={"startedAt": "…"})], None, id="not in the next"),
+        pytest.param(retried(0), [ended("12:00:00")], None, id="nor where there is none"),
+        pytest.param(retried(), [ended("12:00:00", 1)], None, id="nor of a crash"),
+        pytest.param(retried(), [ended("12:00:00", 11, "no JSON")], None, id="nor in words of no use"),
+    ],
+)  # fmt: skip
+def test_between_two_attempts_a_job_says_who_is_away_and_since_when(live: Any, pods: Any, says: str | None) -> None:
+    state = observe_job(live, pods)
+    assert isinstance(state, Running)
+    if says is None:
+        assert state.problem is None
+    else:
+        assert state.problem is not None
+        assert state.problem.reason == "StorageUnavailable"
+        assert state.problem.message.startswith(says)
+
+
 class Behind(MemoryCluster):
     """A cluster whose watch of pods is behind: it showed `seen`, and there is one that ended."""
 
@@ -251,3 +293,27 @@ def test_a_job_runs_under_restricted_pod_security() -> None:
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def rule(exit_code: int) -> str:
+    """What the Job's policy says of a container that ended with this code."""
+    rules = build_job(OWNER, order(S3))["spec"]["podFailurePolicy"]["rules"]
+    (on_exit,) = [rule for rule in rules if "onExitCodes" in rule]
+    assert on_exit["onExitCodes"]["operator"] == "NotIn"
+    return "Count" if exit_code in on_exit["onExitCodes"]["values"] else str(on_exit["action"])
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "action"),
+    [
+        pytest.param(EXIT_UNAVAILABLE, "Count", id="a neighbour that is away gets another attempt"),
+        pytest.param(143, "Count", id="and a pod that was asked to end"),
+        pytest.param(255, "Count", id="and one whose node went down"),
+        pytest.param(EXIT_REFUSED, "FailJob", id="bad input gets none"),
+        pytest.param(1, "FailJob", id="nor what nobody foresaw"),
+        pytest.param(137, "FailJob", id="nor what needs more memory"),
+        pytest.param(139, "FailJob", id="nor a crash"),
+    ],
+)
+def test_only_what_waiting_can_help_is_tried_again(exit_code: int, action: str) -> None:
+    assert rule(exit_code) == action

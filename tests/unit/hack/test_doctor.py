@@ -1,11 +1,15 @@
 """What the doctor says of clusters, each told by what kubectl would print."""
 
 import json
+from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import pytest
+import yaml
 from hack.cluster import doctor
-from hack.cluster.doctor import Finding
+from hack.cluster.doctor import HANDED_ON, NAMESPACE, PASS_ON, RIGHTS, Finding, Right
+from hack.demo.stage import REPOSITORY
 
 VERSION = ("version", "-o", "json")
 CRD = ("get", "crd", "inferenceservices.serving.kserve.io", "-o", "json")
@@ -22,16 +26,24 @@ SERVED = {"spec": {"versions": [{"name": "v1beta1", "served": True}]}}
 
 
 class Cluster:
-    """Answers what it was told to, and allows all but what it was told to refuse."""
+    """Answers what it was told to, and gives the rights it was told to."""
 
-    def __init__(self, answers: dict[tuple[str, ...], Any] | None = None, refused: tuple[str, ...] = ()) -> None:
+    def __init__(self, answers: dict[tuple[str, ...], Any] | None = None, rights: Iterable[Right] = ()) -> None:
         self.answers = answers or {}
-        self.refused = refused
+        self.rights = set(rights)
 
-    def __call__(self, *arguments: str) -> str | None:
-        if arguments[:2] == ("auth", "can-i"):
-            return None if arguments[3] in self.refused else "yes"
+    def __call__(self, *arguments: str, text: str = "") -> str | None:
+        if arguments[:2] == ("create", "--raw"):
+            asked = json.loads(text)["spec"]["resourceAttributes"]
+            return json.dumps({"status": {"allowed": right(**asked) in self.rights}})
         return json.dumps(self.answers[arguments]) if arguments in self.answers else None
+
+
+def right(verb: str, group: str, resource: str, subresource: str, namespace: str) -> Right:
+    """As the doctor names it; a namespace that is not said is everywhere, or none."""
+    kind = ".".join(filter(None, (resource, group)))
+    name = "/".join(filter(None, (kind, subresource)))
+    return verb, name, namespace
 
 
 def server(version: str) -> Cluster:
@@ -96,11 +108,77 @@ def test_a_storage_class_counts_when_it_is_the_default() -> None:
     assert doctor.storage(Cluster({CLASSES: {"items": [slow, fast]}})) == Finding("storage class", "ok", "fast")
 
 
-def test_rights_that_are_refused_are_named() -> None:
-    assert doctor.rights(Cluster()).state == "ok"
-    finding = doctor.rights(Cluster(refused=("secrets", "jobs.batch")))
-    assert finding.state == "missing"
-    assert finding.found == "not: create secrets in churn-system, create jobs everywhere"
+def cluster_wide(rights: Iterable[Right]) -> set[Right]:
+    """As an API server is asked: everywhere is no namespace."""
+    return {(verb, resource, namespace.strip("*")) for verb, resource, namespace in rights}
+
+
+INSTALLER, OWNER = cluster_wide(RIGHTS), cluster_wide(HANDED_ON)
+
+
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [
+        pytest.param({("*", "*.*", "")}, "", id="an administrator has all"),
+        pytest.param(INSTALLER | OWNER, "", id="so has who has each of them"),
+        pytest.param(INSTALLER | cluster_wide(PASS_ON), "", id="or may pass on what they have not"),
+        pytest.param(
+            INSTALLER | OWNER - {("patch", "churnmodels.churnops.dev/status", ""), ("get", "jobs.batch", "")},
+            "not: patch churnmodels/status everywhere; get jobs everywhere",
+            id="but not who gives what they have not",
+        ),
+        pytest.param(
+            (INSTALLER | OWNER) - {("create", "secrets", "churn-system"), ("get", "secrets", "churn-system")},
+            "not: get, create secrets in churn-system",
+            id="nor who cannot keep Helm's record",
+        ),
+    ],
+)
+def test_rights_that_are_refused_are_named(rights: set[Right], missing: str) -> None:
+    finding = doctor.rights(Cluster(rights=rights))
+    assert (finding.state, finding.found if missing else "") == ("missing" if missing else "ok", missing)
+
+
+MANIFESTS = [
+    manifest
+    for name in ("chart-full.yaml", "chart-smallest.yaml")
+    for manifest in yaml.safe_load_all((REPOSITORY / "tests/golden" / name).read_text())
+]
+
+
+def plural(kind: str) -> str:
+    name = kind.lower()
+    return f"{name.removesuffix('y')}ies" if name.endswith("y") else f"{name}s"
+
+
+def installing() -> set[Right]:
+    """What Helm does with each of the chart's objects; in which namespaces else there are any, the values say."""
+    found = set()
+    for manifest in MANIFESTS:
+        group = manifest["apiVersion"].rpartition("/")[0]
+        resource = ".".join(filter(None, (plural(manifest["kind"]), group)))
+        namespace = manifest["metadata"].get("namespace", "")
+        if namespace in {"", NAMESPACE}:
+            found |= {(verb, resource, namespace) for verb in ("get", "create", "patch", "delete")}
+    return found
+
+
+def handed_on() -> set[Right]:
+    """What the chart's roles give, everywhere where it is not in the operator's own namespace."""
+    found = set()
+    for manifest in MANIFESTS:
+        namespace = NAMESPACE if manifest["metadata"].get("namespace") == NAMESPACE else ""
+        for rule in manifest.get("rules", ()):
+            for group, resource, verb in product(rule["apiGroups"], rule["resources"], rule["verbs"]):
+                kind, _, part = resource.partition("/")
+                found.add((verb, "/".join(filter(None, (".".join(filter(None, (kind, group))), part))), namespace))
+    return found
+
+
+def test_the_doctor_asks_for_what_the_charts_objects_take_and_its_roles_give() -> None:
+    assert {plural(manifest["kind"]) for manifest in MANIFESTS} >= {"networkpolicies", "clusterroles"}
+    assert not installing() - INSTALLER
+    assert handed_on() == OWNER
 
 
 def test_where_nobody_answers_that_is_the_only_line() -> None:

@@ -13,7 +13,7 @@ from churn_operator.api.tasks import Candidate
 from churn_operator.core import clock
 from churn_operator.core.job import Absent, Broken, Finished, Running
 from churn_operator.core.objects import Violation
-from churn_operator.trainingrun.build import build
+from churn_operator.trainingrun.build import RETRIES, build
 from churn_operator.trainingrun.decide import (
     JOB_KEPT,
     Accept,
@@ -56,6 +56,24 @@ PULL = Running(Violation("ImagePullFailed", "no such image"))
 def test_each_state_of_a_run_has_one_decision(fields: dict[str, Any], expected: type) -> None:
     fields = {"job": Absent()} | fields
     assert isinstance(decide(run_world(**fields), NOW), expected)
+
+
+def test_a_run_outlives_a_neighbour_that_is_away_for_ten_minutes() -> None:
+    """By Kubernetes' pauses alone, of 10 s and then twice as long each time, and at most ten minutes."""
+    (job,) = build(world := run_world(status=RESOLVED, job=Absent()), decide(world, NOW))
+    limit = job.object["spec"]["backoffLimit"]
+    assert limit == RETRIES
+    assert sum(min(10 * 2**number, 600) for number in range(limit)) > 600
+
+
+def test_a_run_between_two_attempts_says_who_is_away() -> None:
+    away = Violation("StorageUnavailable", "Since noon: no answer.")
+    world = run_world(status=RESOLVED, job=Running(away, began=True))
+    status = report(world, decide(world, NOW), None, NOW)
+    condition = status.condition("Succeeded")
+    assert condition is not None
+    assert (condition.status, condition.reason, condition.message) == ("Unknown", away.reason, away.message)
+    assert (status.phase, status.reason) == ("Pending", away.reason)
 
 
 @pytest.mark.parametrize(
