@@ -12,6 +12,7 @@ and one that is refused has the object read from the API server.
 """
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -30,6 +31,8 @@ INDEXED = frozenset(
 """Labels and fields by which something is looked for that few objects have."""
 GRAVES = 10_000
 """UIDs of deleted objects that are remembered, lest the late answer to a write bring one back."""
+FOR_GOOD = math.inf
+"""The version up to which nothing is believed of what the API server said is gone."""
 
 Place = tuple[str, str]
 """Kind and namespace."""
@@ -63,7 +66,8 @@ class Store:
         self._objects: dict[Place, dict[str, Kept]] = defaultdict(dict)
         self._tagged: dict[tuple[str, str, str, str], set[str]] = defaultdict(set)
         self._owed: dict[tuple[str, str, str], tuple[int, float]] = {}
-        self._graves: dict[str, None] = {}
+        self._graves: dict[str, float] = {}
+        """By UID: the version at which it went."""
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         kept = self._objects.get((kind, namespace), {}).get(name)
@@ -82,10 +86,10 @@ class Store:
     def see(self, obj: Object, *, gone: bool = False) -> None:
         """A watch showed it."""
         owed = self._owed.get(_key(obj))
-        if owed is not None and (gone or _version(obj) >= owed[0]):
+        if owed is not None and _version(obj) >= owed[0]:
             del self._owed[_key(obj)]
         if gone:
-            self.drop(obj)
+            self._bury(obj, _version(obj))
         elif self._keep(obj):
             self._tell(obj)
 
@@ -96,14 +100,8 @@ class Store:
             self._tell(obj)
 
     def drop(self, obj: Object) -> None:
-        """It is not there any more."""
-        self._graves[uid_of(obj)] = None
-        if len(self._graves) > GRAVES:
-            del self._graves[next(iter(self._graves))]
-        kept = self._objects.get(_place(obj), {}).get(name_of(obj))
-        if kept is not None and kept.uid == uid_of(obj):
-            self._remove(*_key(obj))
-            self._tell(obj, gone=True)
+        """The API server said that it is not there any more."""
+        self._bury(obj, FOR_GOOD)
 
     async def fill(self, kind: str, listed: AsyncIterable[tuple[Object, int]]) -> None:
         """Everything there is of a kind, each with the resourceVersion of what was listed."""
@@ -128,6 +126,16 @@ class Store:
         since = min((since for _, since in self._owed.values()), default=None)
         return 0.0 if since is None else self._clock() - since
 
+    def _bury(self, obj: Object, version: float) -> None:
+        """Forget it as it was up to this version."""
+        self._graves[uid_of(obj)] = max(version, self._graves.get(uid_of(obj), version))
+        if len(self._graves) > GRAVES:
+            del self._graves[next(iter(self._graves))]
+        kept = self._objects.get(_place(obj), {}).get(name_of(obj))
+        if kept is not None and kept.uid == uid_of(obj) and kept.version <= version:
+            self._remove(*_key(obj))
+            self._tell(obj, gone=True)
+
     def _tell(self, obj: Object, *, gone: bool = False) -> None:
         if self.news is not None:
             self.news(obj, gone=gone, first=obj["kind"] not in self.filled)
@@ -141,7 +149,8 @@ class Store:
         """True where it was news."""
         key = _key(obj)
         kept = self._objects.get(_place(obj), {}).get(key[2])
-        if uid_of(obj) in self._graves or (kept is not None and kept.version >= _version(obj)):
+        known = max(self._graves.get(uid_of(obj), 0), 0 if kept is None else kept.version)
+        if known >= _version(obj):
             return False
         if kept is not None:
             self._remove(*key, settled=False)

@@ -1,7 +1,10 @@
 """What is known without asking."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
+
+import pytest
 
 from churn_operator.core.objects import Object
 from churn_operator.core.store import Store
@@ -67,9 +70,48 @@ def test_runs_are_found_by_their_model_and_not_any_more_when_that_changes_or_the
 def test_the_late_answer_to_a_write_does_not_bring_back_what_was_deleted() -> None:
     store = Store(lambda: 0.0)
     store.see(make("a", 1))
-    store.see(make("a", 2), gone=True)
-    store.learn(make("a", 3))
+    store.see(make("a", 3), gone=True)
+    store.learn(make("a", 2))
     assert store.get("Job", "team", "a") is None
+
+
+def test_what_the_api_server_said_is_gone_no_watch_brings_back() -> None:
+    store = Store(lambda: 0.0)
+    store.see(make("a", 1))
+    store.drop(make("a", 1))
+    store.see(make("a", 2))
+    store.see(make("a", 3), gone=True)
+    store.see(make("a", 4))
+    assert store.get("Job", "team", "a") is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param([("see", 2), ("learn", 3)], id="by an own write's answer"),
+        pytest.param([("see", 2), ("show", 3)], id="by a watch"),
+        pytest.param([("learn", 3), ("see", 2)], id="before the watch showed that it was lost"),
+    ],
+)
+def test_what_lost_the_label_it_is_watched_by_is_known_again_when_it_has_it(told: list[tuple[str, int]]) -> None:
+    """A watch with a selector shows the loss as a deletion, at the version of the change."""
+    store = Store(lambda: 0.0)
+    tell: dict[str, Callable[[Object], None]]
+    tell = {"see": partial(store.see, gone=True), "show": store.see, "learn": store.learn}
+    store.see(make("a", 1))
+    for how, version in told:
+        tell[how](make("a", version))
+    assert names(store.list("Job", "team")) == ["a"]
+    store.see(make("a", 3))
+    assert store.lag() == 0
+
+
+async def test_a_listing_finds_again_what_a_watch_showed_as_deleted() -> None:
+    store = Store(lambda: 0.0)
+    store.see(make("a", 1))
+    store.see(make("a", 2), gone=True)
+    await store.fill("Job", listing(make("a", 3), version=4))
+    assert names(store.list("Job", "team")) == ["a"]
 
 
 def test_the_deletion_of_the_one_before_does_not_take_its_successor_along() -> None:
