@@ -67,6 +67,6 @@ class WebhookUnavailable(WriteRefused):
 
 
 class ChildConflict(WriteRefused):
-    """An object of the wanted name exists and belongs to somebody else."""
+    """An object of the wanted name exists and belongs to somebody else, or lost a label by which it is found."""
 
     reason = "ChildConflict"

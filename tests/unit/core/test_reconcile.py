@@ -220,6 +220,32 @@ def test_a_child_that_no_selector_found_is_adopted(found: Object, desired: Desir
     assert memory.done[:-2] == done
 
 
+def test_what_is_made_once_and_lost_our_label_is_told_until_it_is_deleted() -> None:
+    """It must not be changed, and without the label it is not found: the run would wait for it for ever."""
+    memory = Memory(OWNER, unlabelled(echo(job(OWNER))))
+    keeper = Keeper(lambda _: [ONCE])
+    assert look(memory, keeper) == PROBLEM_WAKE
+    message = "Job work lost the label app.kubernetes.io/managed-by=churn-operator, by which it is found: delete it,"
+    assert ready(memory) == (Reason.ChildConflict, f"{message} and it is made anew.")
+    del memory.objects["Job", "work"]
+    look(memory, keeper)
+    assert "create Job work" in memory.done
+    assert ready(memory)[0] == Reason.RunAccepted
+
+
+class Unshown(Memory):
+    """No watch has shown a child yet."""
+
+    async def list(self, *_: Any, **__: Any) -> tuple[Object, ...]:
+        return ()
+
+
+def test_one_that_no_watch_has_shown_yet_is_no_problem() -> None:
+    memory = Unshown(OWNER, echo(job(OWNER)))
+    look(memory, Keeper(lambda _: [ONCE]))
+    assert ready(memory)[0] == Reason.RunAccepted
+
+
 FAILURES = [
     pytest.param({"apply Service": WriteRefused("no port")}, Reason.Refused, "no port", id="refused"),
     pytest.param({"get Service": KindMissing("no CRD")}, Reason.KServeMissing, "no CRD", id="kind missing"),
