@@ -32,7 +32,7 @@ from churn_operator.core.errors import (
     WriteRefused,
 )
 from churn_operator.core.metrics import API_REQUESTS
-from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
+from churn_operator.core.objects import MANAGER, Object, Page, name_of, uid_of
 from churn_operator.core.outage import Outages
 
 TIMEOUT = 15.0
@@ -224,19 +224,18 @@ class ApiClient:
         reply = await self._apply(resource.path(metadata["namespace"], metadata["name"], "status"), body)
         return None if reply.is_absent_object else self._written(reply, live)
 
-    async def pages(
-        self, api_version: str, kind: str, namespaces: Sequence[str], labels: str
-    ) -> AsyncIterator[tuple[Object, int]]:
-        """Each object of a kind in these namespaces, or everywhere, with the resourceVersion of what was listed."""
+    async def pages(self, api_version: str, kind: str, namespaces: Sequence[str], labels: str) -> AsyncIterator[Page]:
+        """The objects of a kind in these namespaces, or everywhere. A page may be empty."""
         resource = await self._resource(api_version, kind)
-        for path in [resource.path(namespace) for namespace in namespaces] or [f"{resource.prefix}/{resource.plural}"]:
+        for namespace in namespaces or [""]:
+            path = resource.path(namespace) if namespace else f"{resource.prefix}/{resource.plural}"
             more = ""
             while True:
                 query = [("labelSelector", labels), ("limit", str(PAGE)), ("continue", more)]
                 reply = await self.call("GET", path, query=[(key, value) for key, value in query if value])
                 body = self._read(reply, api_version, kind)
-                for item in body["items"]:
-                    yield dict(item, apiVersion=api_version, kind=kind), int(body["metadata"]["resourceVersion"])
+                items = [dict(item, apiVersion=api_version, kind=kind) for item in body["items"]]
+                yield Page(namespace, int(body["metadata"]["resourceVersion"]), items)
                 more = body["metadata"].get("continue", "")
                 if not more:
                     break

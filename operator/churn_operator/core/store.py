@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
+from churn_operator.core.objects import MANAGER, Object, Page, name_of, uid_of
 
 INDEXED = frozenset(
     {
@@ -103,19 +103,20 @@ class Store:
         """The API server said that it is not there any more."""
         self._bury(obj, FOR_GOOD)
 
-    async def fill(self, kind: str, listed: AsyncIterable[tuple[Object, int]]) -> None:
-        """Everything there is of a kind, each with the resourceVersion of what was listed."""
+    async def fill(self, kind: str, pages: AsyncIterable[Page]) -> None:
+        """Everything there is of a kind. What is not there any more is forgotten as it was when it was listed."""
         there: set[tuple[str, str, str]] = set()
-        oldest: int | None = None
-        async for obj, version in listed:
-            self.learn(obj)
-            there.add(_key(obj))
-            oldest = version if oldest is None else min(oldest, version)
+        listed: dict[str, int] = {}
+        async for page in pages:
+            listed[page.namespace] = min(page.version, listed.get(page.namespace, page.version))
+            for obj in page.items:
+                self.learn(obj)
+                there.add(_key(obj))
         for key in list(self._keys(kind)):
-            if key not in there and (oldest is None or self._objects[key[:2]][key[2]].version <= oldest):
-                gone = _parse(self._objects[key[:2]][key[2]])
+            kept = self._objects[key[:2]][key[2]]
+            if key not in there and kept.version <= listed.get(key[1], listed.get("", 0)):
                 self._remove(*key)
-                self._tell(gone, gone=True)
+                self._tell(_parse(kept), gone=True)
         self.filled.add(kind)
 
     def count(self, kind: str) -> int:

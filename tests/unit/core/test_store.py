@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from churn_operator.core.objects import Object
+from churn_operator.core.objects import Object, Page
 from churn_operator.core.store import Store
 
 
@@ -24,9 +24,8 @@ def names(objects: tuple[Object, ...]) -> list[str]:
     return [obj["metadata"]["name"] for obj in objects]
 
 
-async def listing(*objects: dict[str, Any], version: int) -> AsyncIterator[tuple[Object, int]]:
-    for obj in objects:
-        yield obj, version
+async def listing(*objects: dict[str, Any], version: int) -> AsyncIterator[Page]:
+    yield Page("", version, objects)
 
 
 def test_of_two_states_the_later_counts_whoever_tells_it() -> None:
@@ -132,6 +131,42 @@ async def test_a_listing_forgets_what_is_gone_but_not_what_came_after_it() -> No
     assert "Job" in store.filled
     assert names(store.list("Job", "team")) == ["found", "new", "stays"]
     assert (store.count("Job"), store.count("Pod")) == (3, 1)
+
+
+async def test_a_listing_of_nothing_does_not_forget_what_came_after_it() -> None:
+    store = Store(lambda: 0.0)
+    store.see(make("gone", 5))
+    store.see(make("new", 11))
+    await store.fill("Job", listing(version=10))
+    assert names(store.list("Job", "team")) == ["new"]
+
+
+async def test_each_namespace_is_judged_by_its_own_listing() -> None:
+    """They are listed one after the other; what came between two listings is in neither."""
+    store = Store(lambda: 0.0)
+
+    async def both() -> AsyncIterator[Page]:
+        yield Page("team", 100, [])
+        store.learn(make("new", 120))
+        yield Page("other", 150, [make("a", 5, metadata={"namespace": "other"})])
+
+    store.see(make("gone", 90))
+    store.see(make("late", 140, metadata={"namespace": "other"}))
+    await store.fill("Job", both())
+    assert names(store.list("Job", "team")) == ["new"]
+    assert names(store.list("Job", "other")) == ["a"]
+
+
+async def test_a_listing_is_as_old_as_its_oldest_page() -> None:
+    store = Store(lambda: 0.0)
+
+    async def pages() -> AsyncIterator[Page]:
+        for version in (10, 12):
+            yield Page("", version, [])
+
+    store.see(make("between", 11))
+    await store.fill("Job", pages())
+    assert names(store.list("Job", "team")) == ["between"]
 
 
 def test_only_our_own_managed_fields_are_kept() -> None:
