@@ -165,7 +165,7 @@ class Watches:
 
     async def work(self, queue: Queue) -> None:
         """Work what is there, and then what is news."""
-        self.store.news = waking(queue.add)
+        self.store.news = (waking(queue.add), self._tally())
         await self._fill()
         self.filled.set()
         async with asyncio.TaskGroup() as tasks:
@@ -176,7 +176,7 @@ class Watches:
         """Watch, when the queue's tasks are there: Kopf ends by waiting for every task that is younger than itself."""
         await self.filled.wait()
         await kopf.operator(
-            registry=registry(self.store, self._tally(), self._started),
+            registry=registry(self.store, self._started),
             settings=kopf_settings(everywhere=not self.settings.namespaces),
             clusterwide=not self.settings.namespaces,
             namespaces=self.settings.namespaces,

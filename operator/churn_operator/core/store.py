@@ -3,9 +3,10 @@
 An object is kept as the JSON it came in, which takes a tenth of the memory that its dictionaries would, and without the
 managedFields of others. Of two states of an object the one with the higher resourceVersion counts, so that a watch that
 is behind never hides what this process wrote. A watch can miss a deletion while it is cut off: everything is listed
-anew from time to time, and what is not there any more is forgotten.
+anew from time to time, and what is not there any more is forgotten. What a watch shows as deleted may only have lost
+the label that it is watched by: what is said of it after that counts again.
 
-What is news wakes whom it concerns, whoever tells it; the echo of an own write, which the watch shows later, is none.
+What is news is told to all who listen, whoever tells it; the echo of an own write, which a watch shows later, is none.
 
 A read of a state that has passed is no danger: a write names the resourceVersion it was decided on (see core/lease.py),
 and one that is refused has the object read from the API server.
@@ -14,7 +15,7 @@ and one that is refused has the object read from the API server.
 import json
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from churn_operator.core.objects import MANAGER, Object, Page, name_of, uid_of
@@ -57,7 +58,7 @@ class News(Protocol):
 class Store:
     """Objects of the kinds that are watched."""
 
-    news: News | None = None
+    news: Sequence[News] = ()
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.filled: set[str] = set()
@@ -138,8 +139,8 @@ class Store:
             self._tell(obj, gone=True)
 
     def _tell(self, obj: Object, *, gone: bool = False) -> None:
-        if self.news is not None:
-            self.news(obj, gone=gone, first=obj["kind"] not in self.filled)
+        for news in self.news:
+            news(obj, gone=gone, first=obj["kind"] not in self.filled)
 
     def _keys(self, kind: str) -> Iterator[tuple[str, str, str]]:
         for place, objects in self._objects.items():

@@ -203,7 +203,7 @@ async def test_each_state_is_news_once_whoever_tells_it_first() -> None:
         told.append((obj["metadata"]["name"], int(obj["metadata"]["resourceVersion"]), how))
 
     store = Store(lambda: 0.0)
-    store.news = news
+    store.news = (news,)
     await store.fill("Job", listing(make("a", 1), version=1))
     store.see(make("a", 1))
     store.learn(make("a", 2))
