@@ -34,6 +34,9 @@ WATCHED = (
 REQUEST_SECONDS = 30.0
 IDLE_SECONDS = 0.1
 """Kopf keeps a task, and an object's last event, for this long."""
+RECONNECT_SECONDS = 1.0
+"""Kopf's pause before it lists a kind anew, where a listing broke off or a watch was too old, does not grow: an API
+server that is in trouble would be asked by each kind ten times a second for all there is."""
 
 
 @dataclass
@@ -170,6 +173,7 @@ def kopf_settings(*, everywhere: bool = True) -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.queueing.idle_timeout = IDLE_SECONDS
     settings.watching.chunk_size = PAGE
+    settings.watching.reconnect_backoff = RECONNECT_SECONDS
     for group, _, plural in CHILDREN:
         settings.watching.label_selectors[group, plural] = OWN_CHILDREN
     return settings
