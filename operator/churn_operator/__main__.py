@@ -84,9 +84,7 @@ class Loop:
         outcome = "error"
         try:
             with RECONCILE_SECONDS.labels(key.kind).time():
-                async with asyncio.timeout(LOOK_SECONDS):
-                    now = datetime.now(UTC)
-                    wake = await reconcile(self._kinds[key.kind], key, self._neighbours, self._neighbours, now)
+                wake = await self._in_time(key)
             outcome = "done"
         except NamespaceGoing:
             outcome, wake = "going", GOING_WAKE
@@ -96,6 +94,17 @@ class Loop:
         finally:
             RECONCILES.labels(key.kind, outcome).inc()
         return wake
+
+    async def _in_time(self, key: Key) -> timedelta | None:
+        bound = asyncio.timeout(LOOK_SECONDS)
+        try:
+            async with bound:
+                now = datetime.now(UTC)
+                return await reconcile(self._kinds[key.kind], key, self._neighbours, self._neighbours, now)
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise Unavailable(f"the look took longer than {LOOK_SECONDS:g} s") from error
 
 
 async def run(settings: Settings) -> None:
