@@ -313,14 +313,14 @@ class ApiClient:
 
     def _forget(self, api_version: str, kind: str) -> None:
         self._resources.pop((api_version, kind), None)
-        raise KindMissing(_missing(api_version, kind))
+        raise KindMissing(api_version, kind)
 
     async def _resource(self, api_version: str, kind: str) -> Resource:
         known = self._resources.get((api_version, kind))
         if known is not None:
             return known
         if _time() < self._missing.get((api_version, kind), 0.0):
-            raise KindMissing(_missing(api_version, kind))
+            raise KindMissing(api_version, kind)
         prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         reply = await self.call("GET", prefix)
         if not reply.ok and reply.status != 404:
@@ -331,7 +331,7 @@ class ApiClient:
                 self._resources[api_version, kind] = resource
                 return resource
         self._missing[api_version, kind] = _time() + self.believed
-        raise KindMissing(_missing(api_version, kind))
+        raise KindMissing(api_version, kind)
 
     async def call(
         self,
@@ -388,7 +388,3 @@ def _parse(text: bytes) -> Object:
 
 def _time() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _missing(api_version: str, kind: str) -> str:
-    return f"this cluster does not serve {kind} ({api_version})"

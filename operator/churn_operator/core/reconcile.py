@@ -92,10 +92,8 @@ async def _write(
             await _carry_out(owner, action, cluster, writer, now)
         except TrackingUnavailable as error:
             tracking = tracking or Violation(Reason.TrackingUnavailable, str(error))
-        except WriteRefused as error:
+        except (WriteRefused, KindMissing) as error:
             problem = problem or Violation(error.reason, str(error))
-        except KindMissing as error:
-            problem = problem or Violation(Reason.KServeMissing, str(error))
     return problem or tracking
 
 

@@ -248,7 +248,18 @@ def test_one_that_no_watch_has_shown_yet_is_no_problem() -> None:
 
 FAILURES = [
     pytest.param({"apply Service": WriteRefused("no port")}, Reason.Refused, "no port", id="refused"),
-    pytest.param({"get Service": KindMissing("no CRD")}, Reason.KServeMissing, "no CRD", id="kind missing"),
+    pytest.param(
+        {"get Service": KindMissing("serving.kserve.io/v1beta1", "InferenceService")},
+        Reason.KServeMissing,
+        "this cluster does not serve InferenceService (serving.kserve.io/v1beta1)",
+        id="KServe missing",
+    ),
+    pytest.param(
+        {"get Service": KindMissing(API_VERSION, "DriftMonitor")},
+        Reason.Refused,
+        "this cluster does not serve DriftMonitor (churnops.dev/v1alpha1)",
+        id="another kind missing",
+    ),
     pytest.param({"alias": TrackingUnavailable("away")}, Reason.TrackingUnavailable, "away", id="tracking away"),
     pytest.param({"set alias": WriteRefused("no version")}, Reason.Refused, "no version", id="alias refused"),
     pytest.param(
@@ -264,7 +275,7 @@ FAILURES = [
         id="the first of two is told",
     ),
     pytest.param(
-        {"apply Service": WriteRefused("first"), "create Job": KindMissing("second")},
+        {"apply Service": WriteRefused("first"), "create Job": KindMissing("batch/v1", "Job")},
         Reason.Refused,
         "first",
         id="the first of two kinds is told",
