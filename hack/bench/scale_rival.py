@@ -7,7 +7,6 @@ reads from the same store, and never looks again where our loop would.
 import asyncio
 import contextlib
 import os
-from datetime import UTC, datetime
 from typing import Any
 
 import kopf
@@ -17,7 +16,6 @@ from churn_operator.api.base import GROUP, VERSION
 from churn_operator.core import logs
 from churn_operator.core.errors import KindMissing
 from churn_operator.core.objects import Key
-from churn_operator.core.tally import Tally
 from churn_operator.handlers import CHILDREN, OURS, OWN_CHILDREN, WATCHED, registry
 from churn_operator.settings import Settings
 
@@ -27,7 +25,7 @@ async def main() -> None:
     logs.configure(settings.log_format)
     async with neighbours(settings) as (api, cluster):
         loop = Loop(settings, cluster)
-        handlers = registry(cluster.store, Tally(lambda: datetime.now(UTC)))
+        handlers = registry(cluster.store)
         for api_version, kind, labels in WATCHED:
             with contextlib.suppress(KindMissing):
                 await cluster.store.fill(kind, api.pages(api_version, kind, (), labels))

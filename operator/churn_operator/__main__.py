@@ -11,12 +11,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import kopf
@@ -39,6 +39,7 @@ from churn_operator.core.metrics import (
     WATCH_LAG,
 )
 from churn_operator.core.objects import MANAGER, Key, uid_of
+from churn_operator.core.outage import Outages
 from churn_operator.core.prober import Prober
 from churn_operator.core.queue import Queue
 from churn_operator.core.reconcile import reconcile
@@ -67,6 +68,8 @@ SHOWN_PAUSE = 0.05
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Loop:
     """The generic loop over the three kinds."""
@@ -81,9 +84,7 @@ class Loop:
         outcome = "error"
         try:
             with RECONCILE_SECONDS.labels(key.kind).time():
-                async with asyncio.timeout(LOOK_SECONDS):
-                    now = datetime.now(UTC)
-                    wake = await reconcile(self._kinds[key.kind], key, self._neighbours, self._neighbours, now)
+                wake = await self._in_time(key)
             outcome = "done"
         except NamespaceGoing:
             outcome, wake = "going", GOING_WAKE
@@ -94,19 +95,36 @@ class Loop:
             RECONCILES.labels(key.kind, outcome).inc()
         return wake
 
+    async def _in_time(self, key: Key) -> timedelta | None:
+        bound = asyncio.timeout(LOOK_SECONDS)
+        try:
+            async with bound:
+                now = datetime.now(UTC)
+                return await reconcile(self._kinds[key.kind], key, self._neighbours, self._neighbours, now)
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise Unavailable(f"the look took longer than {LOOK_SECONDS:g} s") from error
+
 
 async def run(settings: Settings) -> None:
-    """Run until a signal, or until something that cannot be repaired from inside: then the kubelet starts anew."""
+    """Run until a signal, or until something that cannot be repaired from inside: then the kubelet starts anew.
+
+    An API server that is away is waited for here: the kubelet's pauses grow to minutes.
+    """
     stop = asyncio.Event()
     _on_signals(stop)
     async with neighbours(settings) as (api, cluster):
-        known = await _with_cluster(settings, api)
         identity = os.environ.get("HOSTNAME", MANAGER)
-        lease = Lease(api, known.lease, identity, known.lease_seconds) if known.lease else None
+        lease = Lease(api, settings.lease, identity, settings.lease_seconds) if settings.lease else None
         health = Health(cluster.store, lease)
-        async with served(health, known):
+        async with served(health, settings):
+            known = await _unless(stop, _with_cluster(settings, api))
+            if known is None:
+                return
             if lease is not None:
-                if not await _acquired(lease, stop):
+                await _unless(stop, lease.acquire())
+                if lease.left() <= 0:
                     return
                 api.fence = lease
             health.queue = Queue(Loop(known, cluster).look, known.workers)
@@ -118,15 +136,13 @@ def _on_signals(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
-async def _acquired(lease: Lease, stop: asyncio.Event) -> bool:
-    """Wait for the Lease; False where a signal comes first."""
-    acquired = asyncio.create_task(lease.acquire(), name="acquire")
+async def _unless(stop: asyncio.Event, wait: Coroutine[Any, Any, T]) -> T | None:
+    """What it comes to; None where a signal comes first."""
+    waiting = asyncio.create_task(wait, name="wait")
     stopped = asyncio.create_task(stop.wait(), name="signal")
-    await asyncio.wait({acquired, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    await _end(acquired, stopped)
-    if not acquired.cancelled():
-        acquired.result()
-    return lease.left() > 0
+    await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    await _end(waiting, stopped)
+    return None if waiting.cancelled() else waiting.result()
 
 
 async def _lead(health: Health, lease: Lease | None, watches: "Watches") -> None:
@@ -165,7 +181,7 @@ class Watches:
 
     async def work(self, queue: Queue) -> None:
         """Work what is there, and then what is news."""
-        self.store.news = waking(queue.add)
+        self.store.news = (waking(queue.add), self._tally())
         await self._fill()
         self.filled.set()
         async with asyncio.TaskGroup() as tasks:
@@ -176,7 +192,7 @@ class Watches:
         """Watch, when the queue's tasks are there: Kopf ends by waiting for every task that is younger than itself."""
         await self.filled.wait()
         await kopf.operator(
-            registry=registry(self.store, self._tally(), self._started),
+            registry=registry(self.store, self._started),
             settings=kopf_settings(everywhere=not self.settings.namespaces),
             clusterwide=not self.settings.namespaces,
             namespaces=self.settings.namespaces,
@@ -240,13 +256,21 @@ async def neighbours(settings: Settings) -> AsyncIterator[tuple[ApiClient, Neigh
 
 
 async def _with_cluster(settings: Settings, api: ApiClient) -> Settings:
-    """The settings, with what tells this cluster from others filled in."""
+    """The settings, with what tells this cluster from others filled in, as soon as the API server says it."""
     if settings.cluster:
         return settings
-    namespace = await api.get("v1", "Namespace", "", "kube-system")
+    uid = await Outages(Unavailable).outlast("API server", partial(_cluster, api))
+    return settings.model_copy(update={"cluster": uid})
+
+
+async def _cluster(api: ApiClient) -> str:
+    try:
+        namespace = await api.get("v1", "Namespace", "", "kube-system")
+    except KindMissing as error:
+        raise Unavailable(str(error)) from error
     if namespace is None:
         raise Unavailable("the cluster has no namespace kube-system: set CHURN_CLUSTER")
-    return settings.model_copy(update={"cluster": uid_of(namespace)})
+    return uid_of(namespace)
 
 
 def main() -> int:

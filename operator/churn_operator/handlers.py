@@ -11,7 +11,6 @@ from churn_operator.api.base import GROUP, VERSION
 from churn_operator.core.client import PAGE
 from churn_operator.core.objects import MANAGED_BY, MANAGER, MODEL_LABEL, Key, Object, name_of
 from churn_operator.core.store import News, Store
-from churn_operator.core.tally import Tally
 
 OURS = ("churnmodels", "trainingruns", "driftmonitors")
 KINDS = frozenset({"ChurnModel", "TrainingRun", "DriftMonitor"})
@@ -35,6 +34,9 @@ WATCHED = (
 REQUEST_SECONDS = 30.0
 IDLE_SECONDS = 0.1
 """Kopf keeps a task, and an object's last event, for this long."""
+RECONNECT_SECONDS = 1.0
+"""Kopf's pause before it lists a kind anew, where a listing broke off or a watch was too old, does not grow: an API
+server that is in trouble would be asked by each kind ten times a second for all there is."""
 
 
 @dataclass
@@ -121,7 +123,7 @@ def waking(wake: Callable[[Key, bool], None]) -> News:
     return news
 
 
-def registry(store: Store, tally: Tally, started: Callable[[], None] = lambda: None) -> kopf.OperatorRegistry:
+def registry(store: Store, started: Callable[[], None] = lambda: None) -> kopf.OperatorRegistry:
     """Watches of the three kinds and of their children.
 
     `on.event` alone: every other handler of Kopf's would write annotations or finalizers. `started` is called at each
@@ -130,9 +132,7 @@ def registry(store: Store, tally: Tally, started: Callable[[], None] = lambda: N
     handlers = kopf.OperatorRegistry()
 
     async def on_event(event: Any, **_: Any) -> None:
-        obj, gone = event["object"], event["type"] == "DELETED"
-        store.see(obj, gone=gone)
-        tally.see(obj, gone=gone, listed=event["type"] is None)
+        store.see(event["object"], gone=event["type"] == "DELETED")
 
     async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         started()
@@ -173,6 +173,7 @@ def kopf_settings(*, everywhere: bool = True) -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.queueing.idle_timeout = IDLE_SECONDS
     settings.watching.chunk_size = PAGE
+    settings.watching.reconnect_backoff = RECONNECT_SECONDS
     for group, _, plural in CHILDREN:
         settings.watching.label_selectors[group, plural] = OWN_CHILDREN
     return settings

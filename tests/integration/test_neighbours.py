@@ -33,6 +33,8 @@ TRACKING_BOUND = {"CHURN_TRACKING_TIMEOUT_SECONDS": "1"}
 SLOWNESS = 3.0
 """Seconds, of a neighbour that is slow: three times what is waited for."""
 AWAY_SECONDS = 8.0
+AS_SHIPPED = {"CHURN_CLUSTER": "", "CHURN_LEASE": "shipped/lease", "CHURN_LEASE_SECONDS": "6"}
+"""Which cluster this is, is asked, and a Lease that is lost while the API server is away ends the process."""
 
 
 @pytest.fixture(autouse=True)
@@ -79,13 +81,18 @@ async def each_fault(live: Callable[[Fault], Awaitable[str]]) -> dict[str, str]:
 async def test_an_api_server_that_fails_is_waited_for(
     control_plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, tmp_path: Path, whole: Outcome
 ) -> None:
-    async def live(fault: Fault) -> str:
-        async with a_life(control_plane, mlflow, zygote, f"api-{fault.name.lower()}", tmp_path, **API_BOUND) as life:
+    async def live(fault: Fault, name: str = "", **settings: str) -> str:
+        namespace = name or f"api-{fault.name.lower()}"
+        async with a_life(control_plane, mlflow, zygote, namespace, tmp_path, **API_BOUND, **settings) as life:
             await fail(life, life.api_proxy, fault)
             asked = await outlast(life, life.api_proxy)
-            return calm(asked, 10 * AWAY_SECONDS) or await rest(life, whole)
+            wrong = calm(asked, 10 * AWAY_SECONDS) or await rest(life, whole)
+            is_lost = "the Lease shipped/lease is lost" in life.log.read_text()
+            return wrong or "the Lease was kept" * (name == "shipped" and not is_lost)
 
-    assert not await each_fault(live)
+    found, shipped = await asyncio.gather(each_fault(live), live(Fault.AWAY, "shipped", **AS_SHIPPED))
+    assert not found
+    assert not shipped
 
 
 async def test_an_mlflow_that_fails_is_named_and_left_alone_until_it_is_back(

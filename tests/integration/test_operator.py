@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from support.control_plane import ControlPlane
 from support.keeper import INFERENCE_SERVICES
-from support.operator_process import COMMAND, DEADLINE, Operator, until
+from support.operator_process import COMMAND, DEADLINE, NOWHERE, Operator, ask, until
 
 from churn_operator.core.objects import Object
 
@@ -118,12 +118,41 @@ def elsewhere(environment: dict[str, str], folder: Path, server: str) -> dict[st
     return environment | {"KUBECONFIG": str(folder / "elsewhere")}
 
 
-def test_a_cluster_that_is_not_there_ends_it_so_that_it_is_started_anew(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    code, errors = run(elsewhere(environment, tmp_path, "http://127.0.0.1:1"))
+def test_a_kubeconfig_that_is_not_there_ends_it_at_once(environment: dict[str, str], tmp_path: Path) -> None:
+    code, errors = run(environment | {"KUBECONFIG": str(tmp_path / "nowhere")})
     assert code == 1
-    assert "the API server does not answer" in errors
+    assert "Invalid kube-config" in errors
+
+
+@pytest.fixture
+def early(kubeconfig: Path, tmp_path: Path) -> Iterator[Operator]:
+    """One that is there before its API server."""
+    process = Operator(kubeconfig, tmp_path)
+    yield process
+    process.stop()
+
+
+def waits(operator: Operator) -> bool:
+    return (
+        "the API server does not answer" in operator.log.read_text() and ask(operator.health, "/healthz") == "starts\n"
+    )
+
+
+def test_an_api_server_that_is_not_there_yet_is_waited_for(control_plane: ControlPlane, early: Operator) -> None:
+    control_plane.stop_api_server()
+    try:
+        early.start(wait=False)
+        until(lambda: waits(early))
+    finally:
+        control_plane.start_api_server()
+    until(early.is_ready)
+
+
+def test_a_signal_ends_the_waiting_in_good_order(early: Operator, tmp_path: Path) -> None:
+    early.environment = elsewhere(early.environment, tmp_path, NOWHERE)
+    early.start(wait=False)
+    until(lambda: waits(early))
+    assert early.end(signal.SIGTERM) == 0
 
 
 async def test_an_error_in_a_watch_ends_it_so_that_it_is_started_anew(

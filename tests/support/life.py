@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 from support.control_plane import ROOT, ControlPlane, free_port
@@ -52,6 +53,9 @@ KINDS = (
     ("v1", "Service"),
     (SERVING, "InferenceService"),
 )
+BESIDE = re.compile("/(events|leases)/")
+CLUSTER = str(UUID(int=0))
+"""In a picture it looks like the UID that an operator asks for which is not told it."""
 CLUSTERWIDE = re.compile(
     r"^(/api/v1|/apis/(?:churnops\.dev|batch|serving\.kserve\.io)/[^/]+)/"
     r"(pods|services|jobs|churnmodels|trainingruns|driftmonitors|inferenceservices)$"
@@ -206,11 +210,11 @@ class Life:
             return str(found["version"]) if "version" in found else None
 
     def counts(self) -> tuple[Counter[str], Counter[str]]:
-        """What was made and what was deleted how often; Events are echoes and left out.
+        """What was made and what was deleted how often; Events, which are echoes, and the Lease are left out.
 
         What goes with the model is deleted by the operator or by the garbage collector, whichever is faster.
         """
-        made = (write.path for write in self.ledger.writes if write.is_creation and "/events" not in write.path)
+        made = (write.path for write in self.ledger.writes if write.is_creation and not BESIDE.search(write.path))
         gone = (write.path for write in self.ledger.writes[: self.is_over] if write.is_deletion)
         return Counter(map(self._named, made)), Counter(map(self._named, gone))
 
@@ -366,7 +370,7 @@ def _environment(plane: ControlPlane, kubeconfig: Path, api: str, tracking: str)
         "CHURN_PREDICTOR_IMAGE": "predictor:1",
         "CHURN_TRACKING_URI": tracking,
         "CHURN_STORAGE_URI": "s3://models",
-        "CHURN_CLUSTER": "test",
+        "CHURN_CLUSTER": CLUSTER,
         "CHURN_PROBE_SECONDS": "1",
         "CHURN_HEALTH_PORT": str(free_port()),
         "CHURN_METRICS_PORT": str(free_port()),

@@ -20,7 +20,8 @@ class Reason(StrEnum):
     KServeMissing = "KServeMissing"
     """The cluster has no InferenceService kind: install KServe 0.20 or newer."""
     ChildConflict = "ChildConflict"
-    """An object of a name the operator needs exists and belongs to somebody else."""
+    """An object of a name the operator needs exists and belongs to somebody else, or lost a label by which it is
+    found."""
     WebhookUnavailable = "WebhookUnavailable"
     """A webhook that the API server has to ask before it takes an object, such as KServe's, does not answer."""
     Refused = "Refused"

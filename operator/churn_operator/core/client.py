@@ -32,7 +32,7 @@ from churn_operator.core.errors import (
     WriteRefused,
 )
 from churn_operator.core.metrics import API_REQUESTS
-from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
+from churn_operator.core.objects import MANAGER, Object, Page, name_of, uid_of
 from churn_operator.core.outage import Outages
 
 TIMEOUT = 15.0
@@ -224,19 +224,18 @@ class ApiClient:
         reply = await self._apply(resource.path(metadata["namespace"], metadata["name"], "status"), body)
         return None if reply.is_absent_object else self._written(reply, live)
 
-    async def pages(
-        self, api_version: str, kind: str, namespaces: Sequence[str], labels: str
-    ) -> AsyncIterator[tuple[Object, int]]:
-        """Each object of a kind in these namespaces, or everywhere, with the resourceVersion of what was listed."""
+    async def pages(self, api_version: str, kind: str, namespaces: Sequence[str], labels: str) -> AsyncIterator[Page]:
+        """The objects of a kind in these namespaces, or everywhere. A page may be empty."""
         resource = await self._resource(api_version, kind)
-        for path in [resource.path(namespace) for namespace in namespaces] or [f"{resource.prefix}/{resource.plural}"]:
+        for namespace in namespaces or [""]:
+            path = resource.path(namespace) if namespace else f"{resource.prefix}/{resource.plural}"
             more = ""
             while True:
                 query = [("labelSelector", labels), ("limit", str(PAGE)), ("continue", more)]
                 reply = await self.call("GET", path, query=[(key, value) for key, value in query if value])
                 body = self._read(reply, api_version, kind)
-                for item in body["items"]:
-                    yield dict(item, apiVersion=api_version, kind=kind), int(body["metadata"]["resourceVersion"])
+                items = [dict(item, apiVersion=api_version, kind=kind) for item in body["items"]]
+                yield Page(namespace, int(body["metadata"]["resourceVersion"]), items)
                 more = body["metadata"].get("continue", "")
                 if not more:
                     break
@@ -314,14 +313,14 @@ class ApiClient:
 
     def _forget(self, api_version: str, kind: str) -> None:
         self._resources.pop((api_version, kind), None)
-        raise KindMissing(_missing(api_version, kind))
+        raise KindMissing(api_version, kind)
 
     async def _resource(self, api_version: str, kind: str) -> Resource:
         known = self._resources.get((api_version, kind))
         if known is not None:
             return known
         if _time() < self._missing.get((api_version, kind), 0.0):
-            raise KindMissing(_missing(api_version, kind))
+            raise KindMissing(api_version, kind)
         prefix = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         reply = await self.call("GET", prefix)
         if not reply.ok and reply.status != 404:
@@ -332,7 +331,7 @@ class ApiClient:
                 self._resources[api_version, kind] = resource
                 return resource
         self._missing[api_version, kind] = _time() + self.believed
-        raise KindMissing(_missing(api_version, kind))
+        raise KindMissing(api_version, kind)
 
     async def call(
         self,
@@ -389,7 +388,3 @@ def _parse(text: bytes) -> Object:
 
 def _time() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _missing(api_version: str, kind: str) -> str:
-    return f"this cluster does not serve {kind} ({api_version})"

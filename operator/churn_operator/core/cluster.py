@@ -6,7 +6,7 @@ from typing import Any
 
 from churn_operator.core.client import ApiClient
 from churn_operator.core.errors import Outdated
-from churn_operator.core.objects import Alias, Object, name_of
+from churn_operator.core.objects import MANAGED_BY, MANAGER, Alias, Object, name_of
 from churn_operator.core.prober import Prober
 from churn_operator.core.scraper import Scraper
 from churn_operator.core.store import Store
@@ -63,7 +63,10 @@ class Neighbours:
         await self._tracking.set_alias(alias)
 
     async def _learn(self, obj: Object, live: Object | None, write: Awaitable[Object | None]) -> None:
-        """Remember the answer: the object, or None where it is gone. What changed meanwhile is read anew."""
+        """Remember the answer: the object, or None where it is gone. What changed meanwhile is read anew.
+
+        What was read has perhaps lost the label by which it is watched: no watch will show it.
+        """
         if obj["kind"] not in self.store.filled:
             await write
             return
@@ -71,15 +74,21 @@ class Neighbours:
             answer = await write
         except Outdated:
             if live is not None:
-                self._replace(live, await self._api.get(*_address(live)))
+                self._replace(live, await self._api.get(*_address(live)), watched=_is_ours(obj))
             raise
         self._replace(live or obj, answer)
 
-    def _replace(self, known: Object, answer: Object | None) -> None:
-        if answer is not None:
-            self.store.learn(answer)
-        else:
+    def _replace(self, known: Object, answer: Object | None, *, watched: bool = False) -> None:
+        if answer is None:
             self.store.drop(known)
+        elif watched and not _is_ours(answer):
+            self.store.see(answer, gone=True)
+        else:
+            self.store.learn(answer)
+
+
+def _is_ours(obj: Object) -> bool:
+    return bool(obj["metadata"].get("labels", {}).get(MANAGED_BY) == MANAGER)
 
 
 def _address(obj: Object) -> tuple[str, str, str, str]:

@@ -9,6 +9,19 @@ from churn_operator.api.reasons import Reason
 from churn_operator.core.clock import stamp
 
 SINCE = "Since "
+AWAY = frozenset(
+    {
+        Reason.AnalysisUnavailable,
+        Reason.DataUnreachable,
+        Reason.GatewayUnavailable,
+        Reason.StorageUnavailable,
+        Reason.TrackingUnavailable,
+        Reason.WebhookUnavailable,
+    }
+)
+"""Reasons that name a neighbour."""
+OUTCOME = "Succeeded"
+"""What a run came to. Once it failed nobody is waited for."""
 STATUS = {True: "True", False: "False", None: "Unknown"}
 
 
@@ -49,10 +62,9 @@ def _message(judgement: Judgement, before: Condition | None, now: datetime) -> s
 
     A transition time cannot tell: what was unknown for another reason before has made no transition.
     """
-    is_away = judgement.reason == Reason.WebhookUnavailable or (
-        judgement.reason == Reason.TrackingUnavailable and judgement.holds is None
-    )
-    if not is_away:
+    has_ended = judgement.type == OUTCOME and judgement.holds is False
+    is_repeated = judgement.message.startswith(SINCE)
+    if judgement.reason not in AWAY or has_ended or is_repeated:
         return judgement.message
     was_away = before is not None and before.reason == judgement.reason and before.message.startswith(SINCE)
     since = before.message.partition(": ")[0] if before is not None and was_away else SINCE + stamp(now)

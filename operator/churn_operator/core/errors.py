@@ -7,8 +7,16 @@ LONGEST_WISH = 600.0
 """Seconds: no neighbour is left alone for longer, whatever it asks for."""
 
 
+MISSING = {"InferenceService": "KServeMissing"}
+"""What it is called where a kind that somebody else installs is not served."""
+
+
 class KindMissing(Exception):
     """The API server does not serve a kind: its CRD is not installed."""
+
+    def __init__(self, api_version: str, kind: str) -> None:
+        super().__init__(f"this cluster does not serve {kind} ({api_version})")
+        self.reason = MISSING.get(kind, "Refused")
 
 
 class Obstacle(Exception):
@@ -67,6 +75,6 @@ class WebhookUnavailable(WriteRefused):
 
 
 class ChildConflict(WriteRefused):
-    """An object of the wanted name exists and belongs to somebody else."""
+    """An object of the wanted name exists and belongs to somebody else, or lost a label by which it is found."""
 
     reason = "ChildConflict"

@@ -1,6 +1,6 @@
 """Objects as the API server gives them, and what the operator wants of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,16 @@ class Key(NamedTuple):
     kind: str
     namespace: str
     name: str
+
+
+class Page(NamedTuple):
+    """A part of what was listed."""
+
+    namespace: str
+    """Empty: of all."""
+    version: int
+    """The resourceVersion at which it was so."""
+    items: Sequence[Object]
 
 
 @dataclass(frozen=True)

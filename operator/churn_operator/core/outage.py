@@ -4,6 +4,7 @@ Without it every object would wait for the same timeout, with every worker, and 
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ LONGEST_PAUSE = 60.0
 DOUBLINGS = 6
 TRIAL = 15.0
 """Seconds for which nobody else asks while one does."""
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -55,6 +58,16 @@ class Outages:
             raise
         self._known.pop(neighbour, None)
         return answer
+
+    async def outlast(self, neighbour: Hashable, call: Callable[[], Awaitable[T]]) -> T:
+        """What the call gives once it does: asked again after each pause."""
+        while True:
+            try:
+                return await self.ask(neighbour, call)
+            except self._failure as error:
+                pause = self._known[neighbour].until - _time()
+                log.warning("%s; again in %.1f s", error, pause)
+                await asyncio.sleep(pause)
 
     def _failed(self, neighbour: Hashable, error: Obstacle) -> None:
         outage = self._known.setdefault(neighbour, _Outage(error))

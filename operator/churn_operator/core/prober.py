@@ -43,7 +43,7 @@ class Prober:
             return Answer(ok=False, message=f"{url} did not answer within {TIMEOUT.total:g} s")
         except (aiohttp.ClientError, OSError) as error:
             return Answer(ok=False, message=f"{url} does not answer: {error}")
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
             return Answer(ok=False, message=f"{url} answered something that is no prediction: {error!r}")
         if not abs(got - probability) <= TOLERANCE:  # so that nan is wrong, too
             return Answer(ok=False, message=f"{url} answered probability {got:g} where {probability:g} is right")

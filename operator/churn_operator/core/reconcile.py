@@ -92,10 +92,8 @@ async def _write(
             await _carry_out(owner, action, cluster, writer, now)
         except TrackingUnavailable as error:
             tracking = tracking or Violation(Reason.TrackingUnavailable, str(error))
-        except WriteRefused as error:
+        except (WriteRefused, KindMissing) as error:
             problem = problem or Violation(error.reason, str(error))
-        except KindMissing as error:
-            problem = problem or Violation(Reason.KServeMissing, str(error))
     return problem or tracking
 
 
@@ -136,9 +134,26 @@ async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Wri
             f"{obj['kind']} {name_of(obj)} exists and is not controlled by {owner['kind']} {name_of(owner)}: "
             "delete or rename it."
         )
+    elif desired.once:
+        _check_labels(obj, live)
     elif needs_apply(desired, live):  # ours without our labels, so that no selector found it
         await writer.apply(obj, live)
         _log("applied", obj)
+
+
+def _check_labels(wanted: Object, live: Object) -> None:
+    """What is never touched again cannot be given back the labels by which it is found.
+
+    Raises:
+        ChildConflict: it lost some.
+    """
+    has = live["metadata"].get("labels", {})
+    lost = [f"{label}={value}" for label, value in wanted["metadata"]["labels"].items() if has.get(label) != value]
+    if lost:
+        raise ChildConflict(
+            f"{live['kind']} {name_of(live)} lost the label {' and '.join(lost)}, by which it is found: "
+            "delete it, and it is made anew."
+        )
 
 
 async def _check_owner(owner: Object, cluster: Cluster) -> None:

@@ -3,20 +3,22 @@
 An object is kept as the JSON it came in, which takes a tenth of the memory that its dictionaries would, and without the
 managedFields of others. Of two states of an object the one with the higher resourceVersion counts, so that a watch that
 is behind never hides what this process wrote. A watch can miss a deletion while it is cut off: everything is listed
-anew from time to time, and what is not there any more is forgotten.
+anew from time to time, and what is not there any more is forgotten. What a watch shows as deleted may only have lost
+the label that it is watched by: what is said of it after that counts again.
 
-What is news wakes whom it concerns, whoever tells it; the echo of an own write, which the watch shows later, is none.
+What is news is told to all who listen, whoever tells it; the echo of an own write, which a watch shows later, is none.
 
 A read of a state that has passed is no danger: a write names the resourceVersion it was decided on (see core/lease.py),
 and one that is refused has the object read from the API server.
 """
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from churn_operator.core.objects import MANAGER, Object, name_of, uid_of
+from churn_operator.core.objects import MANAGER, Object, Page, name_of, uid_of
 
 INDEXED = frozenset(
     {
@@ -30,6 +32,8 @@ INDEXED = frozenset(
 """Labels and fields by which something is looked for that few objects have."""
 GRAVES = 10_000
 """UIDs of deleted objects that are remembered, lest the late answer to a write bring one back."""
+FOR_GOOD = math.inf
+"""The version up to which nothing is believed of what the API server said is gone."""
 
 Place = tuple[str, str]
 """Kind and namespace."""
@@ -54,7 +58,7 @@ class News(Protocol):
 class Store:
     """Objects of the kinds that are watched."""
 
-    news: News | None = None
+    news: Sequence[News] = ()
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.filled: set[str] = set()
@@ -63,7 +67,8 @@ class Store:
         self._objects: dict[Place, dict[str, Kept]] = defaultdict(dict)
         self._tagged: dict[tuple[str, str, str, str], set[str]] = defaultdict(set)
         self._owed: dict[tuple[str, str, str], tuple[int, float]] = {}
-        self._graves: dict[str, None] = {}
+        self._graves: dict[str, float] = {}
+        """By UID: the version at which it went."""
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         kept = self._objects.get((kind, namespace), {}).get(name)
@@ -82,10 +87,10 @@ class Store:
     def see(self, obj: Object, *, gone: bool = False) -> None:
         """A watch showed it."""
         owed = self._owed.get(_key(obj))
-        if owed is not None and (gone or _version(obj) >= owed[0]):
+        if owed is not None and _version(obj) >= owed[0]:
             del self._owed[_key(obj)]
         if gone:
-            self.drop(obj)
+            self._bury(obj, _version(obj))
         elif self._keep(obj):
             self._tell(obj)
 
@@ -96,28 +101,23 @@ class Store:
             self._tell(obj)
 
     def drop(self, obj: Object) -> None:
-        """It is not there any more."""
-        self._graves[uid_of(obj)] = None
-        if len(self._graves) > GRAVES:
-            del self._graves[next(iter(self._graves))]
-        kept = self._objects.get(_place(obj), {}).get(name_of(obj))
-        if kept is not None and kept.uid == uid_of(obj):
-            self._remove(*_key(obj))
-            self._tell(obj, gone=True)
+        """The API server said that it is not there any more."""
+        self._bury(obj, FOR_GOOD)
 
-    async def fill(self, kind: str, listed: AsyncIterable[tuple[Object, int]]) -> None:
-        """Everything there is of a kind, each with the resourceVersion of what was listed."""
+    async def fill(self, kind: str, pages: AsyncIterable[Page]) -> None:
+        """Everything there is of a kind. What is not there any more is forgotten as it was when it was listed."""
         there: set[tuple[str, str, str]] = set()
-        oldest: int | None = None
-        async for obj, version in listed:
-            self.learn(obj)
-            there.add(_key(obj))
-            oldest = version if oldest is None else min(oldest, version)
+        listed: dict[str, int] = {}
+        async for page in pages:
+            listed[page.namespace] = min(page.version, listed.get(page.namespace, page.version))
+            for obj in page.items:
+                self.learn(obj)
+                there.add(_key(obj))
         for key in list(self._keys(kind)):
-            if key not in there and (oldest is None or self._objects[key[:2]][key[2]].version <= oldest):
-                gone = _parse(self._objects[key[:2]][key[2]])
+            kept = self._objects[key[:2]][key[2]]
+            if key not in there and kept.version <= listed.get(key[1], listed.get("", 0)):
                 self._remove(*key)
-                self._tell(gone, gone=True)
+                self._tell(_parse(kept), gone=True)
         self.filled.add(kind)
 
     def count(self, kind: str) -> int:
@@ -128,9 +128,19 @@ class Store:
         since = min((since for _, since in self._owed.values()), default=None)
         return 0.0 if since is None else self._clock() - since
 
+    def _bury(self, obj: Object, version: float) -> None:
+        """Forget it as it was up to this version."""
+        self._graves[uid_of(obj)] = max(version, self._graves.get(uid_of(obj), version))
+        if len(self._graves) > GRAVES:
+            del self._graves[next(iter(self._graves))]
+        kept = self._objects.get(_place(obj), {}).get(name_of(obj))
+        if kept is not None and kept.uid == uid_of(obj) and kept.version <= version:
+            self._remove(*_key(obj))
+            self._tell(obj, gone=True)
+
     def _tell(self, obj: Object, *, gone: bool = False) -> None:
-        if self.news is not None:
-            self.news(obj, gone=gone, first=obj["kind"] not in self.filled)
+        for news in self.news:
+            news(obj, gone=gone, first=obj["kind"] not in self.filled)
 
     def _keys(self, kind: str) -> Iterator[tuple[str, str, str]]:
         for place, objects in self._objects.items():
@@ -141,7 +151,8 @@ class Store:
         """True where it was news."""
         key = _key(obj)
         kept = self._objects.get(_place(obj), {}).get(key[2])
-        if uid_of(obj) in self._graves or (kept is not None and kept.version >= _version(obj)):
+        known = max(self._graves.get(uid_of(obj), 0), 0 if kept is None else kept.version)
+        if known >= _version(obj):
             return False
         if kept is not None:
             self._remove(*key, settled=False)

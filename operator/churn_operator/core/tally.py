@@ -1,4 +1,4 @@
-"""What the watches tell the metrics: how Jobs end, and what has been waiting for how long."""
+"""What news tells the metrics: how Jobs end, and what has been waiting for how long."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -28,19 +28,19 @@ class Tally:
         self._ended: set[str] = set()
         self._rollouts: dict[Key, tuple[str, str | None]] = {}
 
-    def see(self, obj: Object, *, gone: bool, listed: bool) -> None:
-        """An event on an object; one that was listed may have ended before this process started."""
+    def __call__(self, obj: Object, *, gone: bool, first: bool) -> None:
+        """The store's news; of what is in the first listing, the end may have been before this process started."""
         key = Key(obj["kind"], obj["metadata"]["namespace"], name_of(obj))
         status = obj.get("status", {})
         match obj["kind"]:
             case "Job":
-                self._job(obj, gone=gone, listed=listed)
+                self._job(obj, gone=gone, first=first)
             case "TrainingRun":
                 created = clock.parse(obj["metadata"]["creationTimestamp"])
                 self._wait(RUN, key, created, waits=not gone and "finishedAt" not in status)
             case "ChurnModel":
                 self._wait(RETRAINING, key, self._now(), waits=not gone and "retraining" in status)
-                self._rollout(key, status.get("rollout"), gone=gone, listed=listed)
+                self._rollout(key, status.get("rollout"), gone=gone, first=first)
             case _:
                 pass
 
@@ -55,7 +55,7 @@ class Tally:
         else:
             self._since.pop((what, key), None)
 
-    def _rollout(self, key: Key, rollout: Object | None, *, gone: bool, listed: bool) -> None:
+    def _rollout(self, key: Key, rollout: Object | None, *, gone: bool, first: bool) -> None:
         """Time its end once: what is promoted is guarded before it is complete."""
         if rollout is None or gone:
             self._rollouts.pop(key, None)
@@ -63,11 +63,11 @@ class Tally:
         outcome = ROLLOUT_ENDS.get(rollout["phase"])
         known = self._rollouts.get(key)
         self._rollouts[key] = (rollout["version"], outcome)
-        if outcome is not None and not listed and known != (rollout["version"], outcome):
+        if outcome is not None and not first and known != (rollout["version"], outcome):
             took = clock.parse(rollout["since"]) - clock.parse(rollout["began"])
             ROLLOUT_SECONDS.labels(outcome).observe(took.total_seconds())
 
-    def _job(self, job: Object, *, gone: bool, listed: bool) -> None:
+    def _job(self, job: Object, *, gone: bool, first: bool) -> None:
         """Count its end once."""
         status = job.get("status", {})
         ends = (c for c in status.get("conditions", ()) if c["type"] in ENDS and c["status"] == "True")
@@ -77,7 +77,7 @@ class Tally:
             self._ended.discard(uid_of(job))
         elif end is not None:
             self._ended.add(uid_of(job))
-        if end is None or known or listed:
+        if end is None or known or first:
             return
         role = job["metadata"].get("labels", {}).get(ROLE_LABEL, "other")
         outcome = end["type"] if end["type"] == "Complete" else end.get("reason", "")

@@ -14,6 +14,10 @@ AWAY = Judgement("Trained", None, "TrackingUnavailable", "MLflow at http://mlflo
 UNDER_WAY = Judgement("Trained", None, "TrainingInProgress", "telco-1 is under way.")
 
 
+def judgement(kind: str, reason: str, *, holds: bool | None = None) -> Judgement:
+    return Judgement(kind, holds, reason, "It does not answer.")
+
+
 def judged(*judgements: Judgement) -> Condition:
     """The condition after these judgements, ten minutes apart."""
     before: tuple[Condition, ...] = ()
@@ -43,6 +47,15 @@ def test_a_transition_time_moves_with_the_status_only() -> None:
             NOW,
             id="a webhook, too",
         ),
+        pytest.param([judgement("Ready", "StorageUnavailable", holds=False)] * 2, NOW, id="the object store"),
+        pytest.param([judgement("Ready", "DataUnreachable", holds=False)] * 2, NOW, id="a source"),
+        pytest.param([judgement("RolloutHealthy", "GatewayUnavailable", holds=False)] * 2, NOW, id="the gateway"),
+        pytest.param([judgement("RolloutHealthy", "AnalysisUnavailable")] * 2, NOW, id="the metrics"),
+        pytest.param(
+            [judgement("RolloutHealthy", "AnalysisUnavailable"), judgement("RolloutHealthy", "StorageUnavailable")],
+            LATER,
+            id="another one anew",
+        ),
     ],
 )
 def test_who_is_away_is_told_with_the_time_since_when(judgements: list[Judgement], since: object) -> None:
@@ -50,6 +63,12 @@ def test_who_is_away_is_told_with_the_time_since_when(judgements: list[Judgement
     assert message == f"Since {since:%Y-%m-%dT%H:%M:%SZ}: {judgements[-1].message}"
 
 
-def test_what_has_ended_is_told_without() -> None:
-    failed = Judgement("Succeeded", holds=False, reason="TrackingUnavailable", message="MLflow did not answer.")
-    assert judged(failed).message == "MLflow did not answer."
+@pytest.mark.parametrize("reason", ["TrackingUnavailable", "StorageUnavailable", "DataUnreachable"])
+def test_what_has_ended_is_told_without(reason: str) -> None:
+    assert judged(judgement("Succeeded", reason, holds=False)).message == "It does not answer."
+
+
+def test_what_is_repeated_as_it_was_said_is_not_said_to_be_since_twice() -> None:
+    first = judged(judgement("Ready", "StorageUnavailable", holds=False))
+    (again,) = conditions((first,), (Judgement("Ready", False, first.reason, first.message),), 1, LATER)  # noqa: FBT003 - a condition's status
+    assert again.message == first.message == f"Since {stamp(NOW)}: It does not answer."

@@ -98,3 +98,7 @@ def test_kopf_is_told_to_watch_only_our_children_and_to_write_nothing() -> None:
     assert settings.peering.standalone
     assert set(settings.watching.label_selectors.values()) == {"app.kubernetes.io/managed-by=churn-operator"}
     assert len(settings.watching.label_selectors) == len(CHILDREN)
+
+
+def test_kopf_lists_a_kind_whose_listing_breaks_off_once_a_second_at_most() -> None:
+    assert kopf_settings().watching.reconnect_backoff == 1

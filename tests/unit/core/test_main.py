@@ -1,15 +1,21 @@
 """What the process tells of itself."""
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
+from typing import cast
 
 import aiohttp
 import pytest
 from support.control_plane import free_port
+from support.fake_time import run
 from support.kinds import SETTINGS
 
 from churn_operator import health as process
+from churn_operator.__main__ import Loop
 from churn_operator.core.client import ApiClient
+from churn_operator.core.cluster import Neighbours
+from churn_operator.core.errors import Unavailable
 from churn_operator.core.lease import Lease
 from churn_operator.core.objects import Key
 from churn_operator.core.queue import Queue
@@ -39,6 +45,18 @@ def leading(queue: Queue) -> Health:
     health = Health(STORE)
     health.queue = queue
     return health
+
+
+class Silent:
+    """Neighbours that never answer."""
+
+    async def get(self, *_: str) -> None:
+        await asyncio.Event().wait()
+
+
+def test_a_look_that_takes_too_long_says_so() -> None:
+    with pytest.raises(Unavailable, match="the look took longer than 60 s"):
+        run(Loop(SETTINGS, cast("Neighbours", Silent())).look(KEY))
 
 
 async def test_a_process_with_nothing_to_do_is_healthy(settings: Settings) -> None:

@@ -49,6 +49,23 @@ def test_one_that_fails_is_asked_after_growing_pauses_and_everybody_hears_the_la
     assert neighbour.asked == [0, 1, 3, 7, 15, 31, 63, 63 + LONGEST_PAUSE]
 
 
+def test_one_who_needs_the_answer_waits_for_it_and_a_refusal_is_one() -> None:
+    async def main() -> None:
+        known, neighbour = outages(), Neighbour()
+        neighbour.error = Unavailable("away")
+        waiting = asyncio.create_task(known.outlast("a", neighbour))
+        await asyncio.sleep(20)
+        assert neighbour.asked == [0, 1, 3, 7, 15]
+        neighbour.error = None
+        assert await waiting == "an answer"
+        assert neighbour.asked[-1] == 31
+        neighbour.error = WriteRefused("no such version")
+        with pytest.raises(WriteRefused):
+            await known.outlast("a", neighbour)
+
+    run(main())
+
+
 def test_once_it_answers_it_is_asked_as_before() -> None:
     async def main() -> None:
         known, neighbour = outages(), Neighbour()

@@ -53,6 +53,13 @@ def prediction(probability: Any) -> Handler:
     return replies({"predictions": [{"probability": probability}]})
 
 
+def text(body: str) -> Handler:
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    return handle
+
+
 async def test_the_expected_probability_is_an_answer(ask: Ask) -> None:
     assert (await ask(prediction(0.25005))).ok
 
@@ -80,6 +87,8 @@ async def test_one_failure_is_repeated_at_once(ask: Ask) -> None:
         pytest.param(replies({"predictions": []}), "something that is no prediction", id="no prediction"),
         pytest.param(replies([]), "something that is no prediction", id="another shape"),
         pytest.param(prediction("high"), "something that is no prediction", id="a probability that is no number"),
+        pytest.param(prediction(10**400), "something that is no prediction", id="a probability beyond all numbers"),
+        pytest.param(text("[" * 100_000), "something that is no prediction", id="brackets without end"),
         pytest.param(prediction("nan"), "answered probability nan", id="a probability that is nothing"),
     ],
 )

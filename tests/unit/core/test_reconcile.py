@@ -220,9 +220,46 @@ def test_a_child_that_no_selector_found_is_adopted(found: Object, desired: Desir
     assert memory.done[:-2] == done
 
 
+def test_what_is_made_once_and_lost_our_label_is_told_until_it_is_deleted() -> None:
+    """It must not be changed, and without the label it is not found: the run would wait for it for ever."""
+    memory = Memory(OWNER, unlabelled(echo(job(OWNER))))
+    keeper = Keeper(lambda _: [ONCE])
+    assert look(memory, keeper) == PROBLEM_WAKE
+    message = "Job work lost the label app.kubernetes.io/managed-by=churn-operator, by which it is found: delete it,"
+    assert ready(memory) == (Reason.ChildConflict, f"{message} and it is made anew.")
+    del memory.objects["Job", "work"]
+    look(memory, keeper)
+    assert "create Job work" in memory.done
+    assert ready(memory)[0] == Reason.RunAccepted
+
+
+class Unshown(Memory):
+    """No watch has shown a child yet."""
+
+    async def list(self, *_: Any, **__: Any) -> tuple[Object, ...]:
+        return ()
+
+
+def test_one_that_no_watch_has_shown_yet_is_no_problem() -> None:
+    memory = Unshown(OWNER, echo(job(OWNER)))
+    look(memory, Keeper(lambda _: [ONCE]))
+    assert ready(memory)[0] == Reason.RunAccepted
+
+
 FAILURES = [
     pytest.param({"apply Service": WriteRefused("no port")}, Reason.Refused, "no port", id="refused"),
-    pytest.param({"get Service": KindMissing("no CRD")}, Reason.KServeMissing, "no CRD", id="kind missing"),
+    pytest.param(
+        {"get Service": KindMissing("serving.kserve.io/v1beta1", "InferenceService")},
+        Reason.KServeMissing,
+        "this cluster does not serve InferenceService (serving.kserve.io/v1beta1)",
+        id="KServe missing",
+    ),
+    pytest.param(
+        {"get Service": KindMissing(API_VERSION, "DriftMonitor")},
+        Reason.Refused,
+        "this cluster does not serve DriftMonitor (churnops.dev/v1alpha1)",
+        id="another kind missing",
+    ),
     pytest.param({"alias": TrackingUnavailable("away")}, Reason.TrackingUnavailable, "away", id="tracking away"),
     pytest.param({"set alias": WriteRefused("no version")}, Reason.Refused, "no version", id="alias refused"),
     pytest.param(
@@ -238,7 +275,7 @@ FAILURES = [
         id="the first of two is told",
     ),
     pytest.param(
-        {"apply Service": WriteRefused("first"), "create Job": KindMissing("second")},
+        {"apply Service": WriteRefused("first"), "create Job": KindMissing("batch/v1", "Job")},
         Reason.Refused,
         "first",
         id="the first of two kinds is told",

@@ -1,9 +1,12 @@
 """What is known without asking."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
-from churn_operator.core.objects import Object
+import pytest
+
+from churn_operator.core.objects import Object, Page
 from churn_operator.core.store import Store
 
 
@@ -21,9 +24,8 @@ def names(objects: tuple[Object, ...]) -> list[str]:
     return [obj["metadata"]["name"] for obj in objects]
 
 
-async def listing(*objects: dict[str, Any], version: int) -> AsyncIterator[tuple[Object, int]]:
-    for obj in objects:
-        yield obj, version
+async def listing(*objects: dict[str, Any], version: int) -> AsyncIterator[Page]:
+    yield Page("", version, objects)
 
 
 def test_of_two_states_the_later_counts_whoever_tells_it() -> None:
@@ -67,9 +69,48 @@ def test_runs_are_found_by_their_model_and_not_any_more_when_that_changes_or_the
 def test_the_late_answer_to_a_write_does_not_bring_back_what_was_deleted() -> None:
     store = Store(lambda: 0.0)
     store.see(make("a", 1))
-    store.see(make("a", 2), gone=True)
-    store.learn(make("a", 3))
+    store.see(make("a", 3), gone=True)
+    store.learn(make("a", 2))
     assert store.get("Job", "team", "a") is None
+
+
+def test_what_the_api_server_said_is_gone_no_watch_brings_back() -> None:
+    store = Store(lambda: 0.0)
+    store.see(make("a", 1))
+    store.drop(make("a", 1))
+    store.see(make("a", 2))
+    store.see(make("a", 3), gone=True)
+    store.see(make("a", 4))
+    assert store.get("Job", "team", "a") is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param([("see", 2), ("learn", 3)], id="by an own write's answer"),
+        pytest.param([("see", 2), ("show", 3)], id="by a watch"),
+        pytest.param([("learn", 3), ("see", 2)], id="before the watch showed that it was lost"),
+    ],
+)
+def test_what_lost_the_label_it_is_watched_by_is_known_again_when_it_has_it(told: list[tuple[str, int]]) -> None:
+    """A watch with a selector shows the loss as a deletion, at the version of the change."""
+    store = Store(lambda: 0.0)
+    tell: dict[str, Callable[[Object], None]]
+    tell = {"see": partial(store.see, gone=True), "show": store.see, "learn": store.learn}
+    store.see(make("a", 1))
+    for how, version in told:
+        tell[how](make("a", version))
+    assert names(store.list("Job", "team")) == ["a"]
+    store.see(make("a", 3))
+    assert store.lag() == 0
+
+
+async def test_a_listing_finds_again_what_a_watch_showed_as_deleted() -> None:
+    store = Store(lambda: 0.0)
+    store.see(make("a", 1))
+    store.see(make("a", 2), gone=True)
+    await store.fill("Job", listing(make("a", 3), version=4))
+    assert names(store.list("Job", "team")) == ["a"]
 
 
 def test_the_deletion_of_the_one_before_does_not_take_its_successor_along() -> None:
@@ -90,6 +131,42 @@ async def test_a_listing_forgets_what_is_gone_but_not_what_came_after_it() -> No
     assert "Job" in store.filled
     assert names(store.list("Job", "team")) == ["found", "new", "stays"]
     assert (store.count("Job"), store.count("Pod")) == (3, 1)
+
+
+async def test_a_listing_of_nothing_does_not_forget_what_came_after_it() -> None:
+    store = Store(lambda: 0.0)
+    store.see(make("gone", 5))
+    store.see(make("new", 11))
+    await store.fill("Job", listing(version=10))
+    assert names(store.list("Job", "team")) == ["new"]
+
+
+async def test_each_namespace_is_judged_by_its_own_listing() -> None:
+    """They are listed one after the other; what came between two listings is in neither."""
+    store = Store(lambda: 0.0)
+
+    async def both() -> AsyncIterator[Page]:
+        yield Page("team", 100, [])
+        store.learn(make("new", 120))
+        yield Page("other", 150, [make("a", 5, metadata={"namespace": "other"})])
+
+    store.see(make("gone", 90))
+    store.see(make("late", 140, metadata={"namespace": "other"}))
+    await store.fill("Job", both())
+    assert names(store.list("Job", "team")) == ["new"]
+    assert names(store.list("Job", "other")) == ["a"]
+
+
+async def test_a_listing_is_as_old_as_its_oldest_page() -> None:
+    store = Store(lambda: 0.0)
+
+    async def pages() -> AsyncIterator[Page]:
+        for version in (10, 12):
+            yield Page("", version, [])
+
+    store.see(make("between", 11))
+    await store.fill("Job", pages())
+    assert names(store.list("Job", "team")) == ["between"]
 
 
 def test_only_our_own_managed_fields_are_kept() -> None:
@@ -126,7 +203,7 @@ async def test_each_state_is_news_once_whoever_tells_it_first() -> None:
         told.append((obj["metadata"]["name"], int(obj["metadata"]["resourceVersion"]), how))
 
     store = Store(lambda: 0.0)
-    store.news = news
+    store.news = (news,)
     await store.fill("Job", listing(make("a", 1), version=1))
     store.see(make("a", 1))
     store.learn(make("a", 2))

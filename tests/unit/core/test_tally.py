@@ -1,5 +1,6 @@
 """What the metrics are told: each end of a Job once, and the age of what waits."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,8 @@ from prometheus_client import REGISTRY
 from support.kinds import NOW
 
 from churn_operator.core.clock import stamp
+from churn_operator.core.objects import Object, Page
+from churn_operator.core.store import Store
 from churn_operator.core.tally import RETRAINING, RUN, Tally
 
 HOUR = timedelta(hours=1)
@@ -31,8 +34,8 @@ def test_a_jobs_end_is_counted_once_with_the_time_it_took() -> None:
     before = sample("jobs_total", role="train", outcome="Complete"), sample("job_seconds_sum", role="train")
     running = {**ended("a"), "status": {"startTime": stamp(NOW - HOUR)}}
     for job in (running, ended("a"), ended("a")):
-        tally.see(job, gone=False, listed=False)
-    tally.see(ended("a"), gone=True, listed=False)
+        tally(job, gone=False, first=False)
+    tally(ended("a"), gone=True, first=False)
     after = sample("jobs_total", role="train", outcome="Complete"), sample("job_seconds_sum", role="train")
     assert (after[0] - before[0], after[1] - before[1]) == (1, 3600)
 
@@ -44,44 +47,58 @@ def test_a_jobs_end_is_counted_once_with_the_time_it_took() -> None:
 )
 def test_a_jobs_failure_is_counted_by_its_reason(reason: str, outcome: str) -> None:
     before = sample("jobs_total", role="drift", outcome=outcome)
-    Tally(lambda: NOW).see(ended("b", "Failed", reason, role="drift"), gone=False, listed=False)
+    Tally(lambda: NOW)(ended("b", "Failed", reason, role="drift"), gone=False, first=False)
     assert sample("jobs_total", role="drift", outcome=outcome) == before + 1
 
 
 def test_a_job_that_ended_before_this_process_started_is_not_counted_again() -> None:
     tally = Tally(lambda: NOW)
     before = sample("jobs_total", role="train", outcome="Complete")
-    tally.see(ended("c"), gone=False, listed=True)
-    tally.see(ended("c"), gone=False, listed=False)
+    tally(ended("c"), gone=False, first=True)
+    tally(ended("c"), gone=False, first=False)
     assert sample("jobs_total", role="train", outcome="Complete") == before
 
 
 def made(kind: str, name: str, age: timedelta, **status: Any) -> dict[str, Any]:
-    created = {"creationTimestamp": stamp(NOW - age)}
-    return {"kind": kind, "metadata": {"name": name, "namespace": "team", "uid": name} | created, "status": status}
+    metadata = {"name": name, "namespace": "team", "uid": name, "resourceVersion": "1"}
+    return {"kind": kind, "metadata": metadata | {"creationTimestamp": stamp(NOW - age)}, "status": status}
 
 
 def test_the_oldest_run_in_flight_is_told_until_it_is_finished_or_gone() -> None:
     tally = Tally(lambda: NOW)
     assert tally.oldest(RUN) == 0
     for name, age in (("a", 3 * HOUR), ("b", 2 * HOUR), ("c", HOUR)):
-        tally.see(made("TrainingRun", name, age), gone=False, listed=True)
+        tally(made("TrainingRun", name, age), gone=False, first=True)
     assert tally.oldest(RUN) == 3 * 3600
-    tally.see(made("TrainingRun", "a", 3 * HOUR, finishedAt=stamp(NOW)), gone=False, listed=False)
+    tally(made("TrainingRun", "a", 3 * HOUR, finishedAt=stamp(NOW)), gone=False, first=False)
     assert tally.oldest(RUN) == 2 * 3600
-    tally.see(made("TrainingRun", "b", 2 * HOUR), gone=True, listed=False)
+    tally(made("TrainingRun", "b", 2 * HOUR), gone=True, first=False)
     assert tally.oldest(RUN) == 3600
+
+
+async def test_a_run_that_went_while_no_watch_was_open_does_not_stay_the_oldest() -> None:
+    tally, store = Tally(lambda: NOW), Store(lambda: 0.0)
+    store.news = (tally,)
+    old, young = made("TrainingRun", "old", 3 * HOUR), made("TrainingRun", "young", HOUR)
+    await store.fill("TrainingRun", listed(old, young))
+    assert tally.oldest(RUN) == 3 * 3600
+    await store.fill("TrainingRun", listed(young))
+    assert tally.oldest(RUN) == 3600
+
+
+async def listed(*objects: Object) -> AsyncIterator[Page]:
+    yield Page("", 1, objects)
 
 
 def test_a_held_retraining_is_as_old_as_this_process_has_seen_it() -> None:
     now = NOW
     tally = Tally(lambda: now)
     held = made("ChurnModel", "telco", 5 * HOUR, retraining={"trigger": "Drift", "heldBy": "CoolingDown"})
-    tally.see(held, gone=False, listed=False)
+    tally(held, gone=False, first=False)
     now = NOW + HOUR
-    tally.see(held, gone=False, listed=False)
+    tally(held, gone=False, first=False)
     assert tally.oldest(RETRAINING) == 3600
-    tally.see(made("ChurnModel", "telco", 5 * HOUR), gone=False, listed=False)
+    tally(made("ChurnModel", "telco", 5 * HOUR), gone=False, first=False)
     assert tally.oldest(RETRAINING) == 0
 
 
@@ -103,14 +120,14 @@ def test_the_end_of_a_rollout_is_timed(phases: list[str], outcome: str, counted:
     before = sample("rollout_seconds_count", outcome=outcome), sample("rollout_seconds_sum", outcome=outcome)
     tally = Tally(lambda: NOW)
     for phase in phases:
-        tally.see(rolled("v2", phase), gone=False, listed=False)
+        tally(rolled("v2", phase), gone=False, first=False)
     after = sample("rollout_seconds_count", outcome=outcome), sample("rollout_seconds_sum", outcome=outcome)
     assert (after[0] - before[0], after[1] - before[1]) == (counted, 40 * counted)
 
 
 def test_a_rollout_that_had_ended_before_the_operator_started_is_not_timed() -> None:
     tally, before = Tally(lambda: NOW), sample("rollout_seconds_count", outcome="Promoted")
-    tally.see(rolled("v2", "Complete"), gone=False, listed=True)
-    tally.see(rolled("v2", "Complete"), gone=False, listed=False)
-    tally.see(rolled("v2", "Complete"), gone=True, listed=False)
+    tally(rolled("v2", "Complete"), gone=False, first=True)
+    tally(rolled("v2", "Complete"), gone=False, first=False)
+    tally(rolled("v2", "Complete"), gone=True, first=False)
     assert sample("rollout_seconds_count", outcome="Promoted") == before
