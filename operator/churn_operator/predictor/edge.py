@@ -23,6 +23,7 @@ MAX_BRACES = 16 * MAX_INSTANCES
 """Objects in a body, counted before it is decoded: a row is one, and a million would block everybody for a second."""
 LARGE = 64 << 10
 """Bytes of a body from which it is looked at before it is decoded."""
+FAILED = "the request failed; the server's log says why, under the request's id"
 CLOSE = (b"connection", b"close")
 PROBE = (PROBE_HEADER.encode(), b"true")
 SHADOW = (SHADOW_HEADER.encode(), b"true")
@@ -93,10 +94,10 @@ class Edge:
         elif scope["method"] not in route.methods:
             text = f"{scope['path']}: {' or '.join(route.methods)} only"
             await JSONResponse({"error": text}, 405, {"allow": ", ".join(route.methods)})(scope, receive, observed)
-        elif route.protocol is None and route.handler is None:
+        elif route.handler is None:
             await self._app(scope, receive, observed)
         else:
-            await self._answer(route, scope, receive, observed)
+            await self._answer(route, route.handler, scope, receive, observed)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._drain.begin_on_sigterm()
@@ -109,23 +110,20 @@ class Edge:
                 return
             await self._app(scope, receive, send)
 
-    async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await _read(scope, receive, self._body_seconds) if route.protocol else b""
-        except _Stop as stop:
-            headers = {"connection": "close"} if stop.close else None
-            await JSONResponse({"error": str(stop)}, stop.status, headers)(scope, receive, send)
-            return
-        if body is None:
-            return
-        if route.handler is None:
-            await self._app(scope, _replayed(body, receive), send)
-            return
+    async def _answer(self, route: Route, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            response = await route.handler(body, headers)
+            body = await _read(scope, receive, self._body_seconds) if route.protocol else b""
+            if body is None:
+                return
+            response = await handler(body, headers)
+        except _Stop as stop:
+            response = JSONResponse({"error": str(stop)}, stop.status, {"connection": "close"} if stop.close else None)
         except Refused as error:
             response = JSONResponse({"error": str(error)}, 400)
+        except Exception:  # let through, it would be answered behind `send`'s back: uncounted, and in its own words
+            log.exception("the request failed")
+            response = JSONResponse({"error": FAILED}, 500)
         await response(scope, receive, send)
 
     def _observed(self, scope: Scope, send: Send, route: Route | None, request_id: bytes) -> Send:
@@ -219,13 +217,3 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes | None:
     if size > LARGE and body.count(b"{") > MAX_BRACES:
         raise _Stop(413, f"body: must hold at most {MAX_INSTANCES} rows")
     return body
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """`receive` of a body that has been read."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return replay
