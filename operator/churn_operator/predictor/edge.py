@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from churn_operator.predictor.drain import Drain
 from churn_operator.predictor.logs import REQUEST_ID, take_request_id
-from churn_operator.predictor.metrics import Meter, outcome
+from churn_operator.predictor.metrics import GONE, Meter, outcome
 from churn_operator.predictor.request import MAX_BODY, MAX_INSTANCES, PROBE_HEADER, SHADOW_HEADER, Caller, Refused
 
 log = logging.getLogger("churn.access")
@@ -24,6 +24,11 @@ MAX_BRACES = 16 * MAX_INSTANCES
 LARGE = 64 << 10
 """Bytes of a body from which it is looked at before it is decoded."""
 FAILED = "the request failed; the server's log says why, under the request's id"
+PATIENCE = 0.1
+"""Seconds of an answer after which its client may have lost patience; nobody listens for that before."""
+LOOK = 0.002
+"""Seconds for an end of the connection that has arrived to be heard of."""
+_GONE_TEXT = "the client went away before its answer"
 CLOSE = (b"connection", b"close")
 PROBE = (PROBE_HEADER.encode(), b"true")
 SHADOW = (SHADOW_HEADER.encode(), b"true")
@@ -113,10 +118,11 @@ class Edge:
     async def _answer(self, route: Route, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            body = await _read(scope, receive, self._body_seconds) if route.protocol else b""
-            if body is None:
-                return
-            response = await handler(body, headers)
+            if route.protocol is None:
+                response = await handler(b"", headers)
+            else:
+                body = await _read(scope, receive, self._body_seconds)
+                response = await _unless_gone(handler(body, headers), receive)
         except _Stop as stop:
             response = JSONResponse({"error": str(stop)}, stop.status, {"connection": "close"} if stop.close else None)
         except Refused as error:
@@ -181,11 +187,49 @@ def _take_request_id(scope: Scope) -> bytes:
     return taken
 
 
-async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes | None:
-    """The whole body; None when the client has gone.
+async def _unless_gone(answer: Awaitable[Response], receive: Receive) -> Response:
+    """The answer; nobody works on it any longer once its client has gone.
+
+    To listen costs a task, and that as much as many an answer: it begins when one takes its time.
 
     Raises:
-        _Stop: it is too large, or too slow.
+        _Stop: the client went away before it.
+    """
+    loop, started = asyncio.get_running_loop(), time.perf_counter()
+    listening: asyncio.Task[None] | None = None
+
+    async def end_when_gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        limit.reschedule(loop.time())
+
+    def listen() -> None:
+        nonlocal listening
+        listening = loop.create_task(end_when_gone())
+
+    timer = loop.call_later(PATIENCE, listen)
+    try:
+        async with asyncio.timeout(None) as limit:
+            response = await answer
+            # What was scored meanwhile let nobody hear that the client hung up.
+            if time.perf_counter() - started > PATIENCE:
+                await asyncio.sleep(LOOK)
+            return response
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _Stop(GONE, _GONE_TEXT) from None
+    finally:
+        timer.cancel()
+        if listening is not None:
+            listening.cancel()
+
+
+async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
+    """The whole body.
+
+    Raises:
+        _Stop: it is too large, or too slow, or its client has gone.
     """
     headers = dict(scope["headers"])
     declared = int(headers.get(b"content-length", b"0"))
@@ -199,7 +243,7 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes | None:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    return None
+                    raise _Stop(GONE, _GONE_TEXT)
                 size += len(message["body"])
                 if max(size, declared) <= MAX_BODY:
                     chunks.append(message["body"])
