@@ -21,6 +21,8 @@ MAX_DISCARDED = 64 << 20
 """Bytes of a body that is too large that are read to nowhere: most clients look for an answer only after sending."""
 MAX_BRACES = 16 * MAX_INSTANCES
 """Objects in a body, counted before it is decoded: a row is one, and a million would block everybody for a second."""
+MAX_LISTS = 100 * MAX_INSTANCES
+"""Lists in a body, counted as well: in V2 each value of a column may be one."""
 LARGE = 64 << 10
 """Bytes of a body from which it is looked at before it is decoded."""
 FAILED = "the request failed; the server's log says why, under the request's id"
@@ -257,7 +259,17 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
         raise _Stop(408, f"body: did not arrive within {seconds:g} s", close=True) from None
     if size > MAX_BODY:
         raise _Stop(413, too_large)
-    body = b"".join(chunks)
-    if size > LARGE and body.count(b"{") > MAX_BRACES:
+    return _cheap(b"".join(chunks))
+
+
+def _cheap(body: bytes) -> bytes:
+    """The body.
+
+    Raises:
+        _Stop: it would take long to decode.
+    """
+    if len(body) > LARGE and body.count(b"{") > MAX_BRACES:
         raise _Stop(413, f"body: must hold at most {MAX_INSTANCES} rows")
+    if len(body) > LARGE and body.count(b"[") > MAX_LISTS:
+        raise _Stop(413, f"body: must hold at most {MAX_LISTS} lists")
     return body

@@ -36,6 +36,8 @@ CONTENTS = {
 }
 """Where a gRPC message keeps the values of a datatype."""
 OUTPUTS = {"probability": "FP64", "churn": "BOOL"}
+MAX_TENSORS = 4096
+"""Of a gRPC message, which holds two millions of empty ones."""
 BINARY_HEADER = "inference-header-content-length"
 """Where the JSON of a body ends and the tensors' bytes begin."""
 
@@ -119,11 +121,10 @@ class TensorReader:
             raise Refused(f"{where}.shape: must be [{count}] or [{count}, 1], got {shown(list(tensor.shape))}")
         values = tensor.values
         if isinstance(values, bytes):
-            values = _unpacked(tensor.datatype, values, where)
+            values = _unpacked(tensor.datatype, values, count, where)
         elif values and isinstance(values[0], list):
             values = [value for row in values for value in (row if isinstance(row, list) else [row])]
-        if len(values) != count:
-            raise Refused(f"{where}.data: must hold {count} values, got {len(values)}")
+        _check_length(len(values), count, where)
         return values
 
     def _converted(self, name: str, values: list[Any]) -> list[Any]:
@@ -152,6 +153,11 @@ def _row_count(tensors: list[Tensor]) -> int:
     return count
 
 
+def _check_length(found: int, count: int, where: str) -> None:
+    if found != count:
+        raise Refused(f"{where}.data: must hold {count} values, got {found}")
+
+
 def _transposed(columns: list[list[Any]], count: int) -> list[list[Any]]:
     return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(count)]
 
@@ -163,16 +169,20 @@ def _text(value: Any, where: str) -> str:
         raise Refused(f"{where}: must be text in UTF-8") from None
 
 
-def _unpacked(datatype: str, raw: bytes, where: str) -> list[Any]:
-    """The values of a tensor that travelled as bytes."""
+def _unpacked(datatype: str, raw: bytes, count: int, where: str) -> list[Any]:
+    """The values of a tensor that travelled as bytes; where these are too many, none is made of them."""
     if datatype != "BYTES":
         size = RAW[datatype].itemsize
         if len(raw) % size:
             raise Refused(f"{where}.data: must be a multiple of {size} bytes for {datatype}, got {len(raw)}")
+        _check_length(len(raw) // size, count, where)
         values: list[Any] = np.frombuffer(raw, RAW[datatype]).tolist()
         return values
-    texts, at = [], 0
+    texts: list[bytes] = []
+    at = 0
     while at < len(raw):
+        if len(texts) == count:
+            raise Refused(f"{where}.data: must hold {count} values, got more")
         start = at + 4
         length = struct.unpack_from("<I", raw, at)[0] if start <= len(raw) else len(raw)
         at = start + length
@@ -268,6 +278,9 @@ def from_message(message: ModelInferRequest) -> Inference:
     Raises:
         Refused: names the field that is at fault.
     """
+    for where, count in (("inputs", len(message.inputs)), ("outputs", len(message.outputs))):
+        if count > MAX_TENSORS:
+            raise Refused(f"{where}: must hold at most {MAX_TENSORS} tensors, got {count}")
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise Refused(f"raw_input_contents: must hold one for each of {len(message.inputs)} inputs, got {len(raw)}")

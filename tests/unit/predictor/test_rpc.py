@@ -63,6 +63,11 @@ def request(trained: Trained, count: int = 3) -> Any:
     return InferRequest("telco", columns(trained.rows[:count])).to_grpc()
 
 
+def add(tensors: Any, count: int) -> None:
+    for _ in range(count):
+        tensors.add(name="churn")
+
+
 async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call
@@ -113,6 +118,8 @@ async def test_a_refusal_names_the_tensor_in_the_words_of_rest(stub: Any, traine
             lambda m: m.raw_input_contents.append(b""), "raw_input_contents: must hold one", id="too few bytes"
         ),
         pytest.param(lambda m: m.outputs.add(name="x"), "outputs: must name one of probability, churn", id="an output"),
+        pytest.param(lambda m: add(m.inputs, 4097), "inputs: must hold at most 4096 tensors", id="many tensors"),
+        pytest.param(lambda m: add(m.outputs, 4097), "outputs: must hold at most 4096 tensors", id="many outputs"),
         pytest.param(lambda m: setattr(m.inputs[0], "datatype", "X"), "datatype: must be one of", id="a datatype"),
     ],
 )

@@ -166,6 +166,8 @@ def test_tensors_may_stand_behind_the_json_as_bytes() -> None:
         pytest.param((0, b"1234"), "body: has 4 bytes that belong to no tensor", id="too many"),
         pytest.param((4, b"\xff\xff\xff\xff", "BYTES"), "ends in the middle of a text", id="a text without an end"),
         pytest.param((2, b"\xff\xff", "BYTES"), "ends in the middle of a text", id="half a length"),
+        pytest.param((12, bytes(12), "BYTES"), r"inputs\.tenure\.data: must hold 2 values, got more", id="many texts"),
+        pytest.param((3, b"123", "BOOL"), r"inputs\.tenure\.data: must hold 2 values, got 3", id="many booleans"),
         pytest.param((9, b"\1\0\0\0\xff\0\0\0\0", "BYTES"), r"tenure\[0\]: must be text in UTF-8", id="no UTF-8"),
         pytest.param((0, b"", "FP32", "x"), "must be a number up to", id="text for a length"),
         pytest.param((0, b"", "FP32", "9999"), "must be a number up to", id="a length beyond the body"),
@@ -248,6 +250,27 @@ async def test_an_answer_comes_in_bytes_for_a_client_that_wants_them(
     response = InferResponse.from_bytes(answer.content, int(answer.headers["inference-header-content-length"]))
     assert response.get_output_by_name("probability").data == plain.json()["outputs"][0]["data"]
     assert response.get_output_by_name("churn").data == plain.json()["outputs"][1]["data"]
+
+
+async def test_a_thousand_rows_may_come_with_each_value_in_a_list(client: httpx.AsyncClient, trained: Trained) -> None:
+    rows = trained.rows[:1000]
+    tensors = [
+        {
+            "name": name,
+            "datatype": "BYTES",
+            "shape": [1000, 1],
+            "data": [[row[name] and str(row[name])] for row in rows],
+        }
+        for name in rows[0]
+    ]
+    answer = await client.post("/v2/models/telco/infer", json={"inputs": tensors})
+    assert (answer.status_code, answer.json()["outputs"][0]["shape"]) == (200, [1000])
+
+
+async def test_more_lists_than_any_request_needs_are_not_even_decoded(client: httpx.AsyncClient) -> None:
+    body = b'{"inputs": [' + b",".join([b"[]"] * 100_000) + b"]}"
+    answer = await client.post("/v2/models/telco/infer", content=body)
+    assert (answer.status_code, answer.json()) == (413, {"error": "body: must hold at most 100000 lists"})
 
 
 async def test_only_the_wanted_outputs_are_answered(client: httpx.AsyncClient, trained: Trained) -> None:
