@@ -199,7 +199,7 @@ def from_body(body: bytes, headers: Mapping[str, str]) -> Inference:
         Refused: names the field that is at fault.
     """
     length = headers.get(BINARY_HEADER, str(len(body)))
-    if not length.isdecimal() or int(length) > len(body):
+    if not length.isdecimal() or len(length) > 9 or int(length) > len(body):
         raise Refused(f"{BINARY_HEADER}: must be a number up to {len(body)}, got {shown(length)}")
     given = decoded(body[: int(length)])
     if not isinstance(given, dict):

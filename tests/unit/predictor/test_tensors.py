@@ -170,6 +170,7 @@ def test_tensors_may_stand_behind_the_json_as_bytes() -> None:
         pytest.param((3, b"123", "BOOL"), r"inputs\.tenure\.data: must hold 2 values, got 3", id="many booleans"),
         pytest.param((9, b"\1\0\0\0\xff\0\0\0\0", "BYTES"), r"tenure\[0\]: must be text in UTF-8", id="no UTF-8"),
         pytest.param((0, b"", "FP32", "x"), "must be a number up to", id="text for a length"),
+        pytest.param((0, b"", "FP32", "9" * 5000), "must be a number up to", id="a length of 5000 digits"),
         pytest.param((0, b"", "FP32", "9999"), "must be a number up to", id="a length beyond the body"),
     ],
 )
