@@ -13,7 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from churn_operator.predictor.drain import Drain
 from churn_operator.predictor.logs import REQUEST_ID, take_request_id
 from churn_operator.predictor.metrics import GONE, Meter, outcome
-from churn_operator.predictor.request import MAX_BODY, MAX_INSTANCES, PROBE_HEADER, SHADOW_HEADER, Caller, Refused
+from churn_operator.predictor.request import (
+    MAX_BODY,
+    MAX_INSTANCES,
+    PROBE_HEADER,
+    SHADOW_HEADER,
+    Caller,
+    Refused,
+    shown,
+)
 
 log = logging.getLogger("churn.access")
 
@@ -259,6 +267,9 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
         raise _Stop(408, f"body: did not arrive within {seconds:g} s", close=True) from None
     if size > MAX_BODY:
         raise _Stop(413, too_large)
+    encoding = headers.get(b"content-encoding", b"").decode("latin-1")
+    if encoding.lower() not in {"", "identity"}:
+        raise _Stop(415, f"content-encoding: must be identity, got {shown(encoding)}")
     return _cheap(b"".join(chunks))
 
 
