@@ -67,7 +67,7 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
         """
         rows = self._backend.tensors.read(inference.tensors, complete=caller != "probe")
         scores = await self._score(rows, caller)
-        return Outcome(self.name, self.version, scores, self._decided(scores))
+        return Outcome(self.name, self.version, scores, self._decided(scores), self._backend.threshold)
 
     def metadata(self) -> dict[str, Any]:
         """What V2 tells of the model."""

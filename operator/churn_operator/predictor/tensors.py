@@ -70,6 +70,8 @@ class Outcome(NamedTuple):
     version: str
     probability: list[float]
     churn: list[bool]
+    threshold: float
+    """REST tells it with every answer: what a client that wants no `churn` was told, the inference log works out."""
 
 
 class TensorReader:
@@ -309,7 +311,12 @@ def to_body(inference: Inference, outcome: Outcome) -> tuple[bytes, dict[str, st
         else:
             output["data"] = values
         outputs.append(output)
-    answer = {"model_name": outcome.model, "model_version": outcome.version, "outputs": outputs}
+    answer = {
+        "model_name": outcome.model,
+        "model_version": outcome.version,
+        "parameters": {"threshold": outcome.threshold},
+        "outputs": outputs,
+    }
     head = orjson.dumps({"id": inference.id} | answer if inference.id else answer)
     if not tail:
         return head, {"content-type": "application/json"}

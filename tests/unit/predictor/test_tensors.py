@@ -13,6 +13,7 @@ from kserve import InferInput, InferRequest, InferResponse
 from unit.predictor.trained import Trained
 
 from churn_operator.api.contract import MISSING, Contract, Feature
+from churn_operator.collector.rows import answers
 from churn_operator.predictor.request import Refused, Rows
 from churn_operator.predictor.tensors import DATATYPES, TensorReader, decoded, from_body
 
@@ -228,6 +229,7 @@ async def test_a_v2_answer_is_the_v1_answer_by_column(client: httpx.AsyncClient,
         "id": "q7",
         "model_name": "telco",
         "model_version": "v1",
+        "parameters": {"threshold": 0.4},
         "outputs": [
             {"name": "probability", "datatype": "FP64", "shape": [5], "data": outputs["probability"]},
             {"name": "churn", "datatype": "BOOL", "shape": [5], "data": outputs["churn"]},
@@ -278,6 +280,16 @@ async def test_only_the_wanted_outputs_are_answered(client: httpx.AsyncClient, t
     body, _ = InferRequest("telco", columns(trained.rows[:1])).to_rest()
     answer = await client.post("/v2/models/telco/infer", json=body | {"outputs": [{"name": "churn"}]})
     assert [output["name"] for output in answer.json()["outputs"]] == ["churn"]
+
+
+@pytest.mark.parametrize("wanted", [[], ["probability"], ["probability", "churn"]])
+async def test_the_inference_log_understands_an_answer_that_names_no_decision(
+    client: httpx.AsyncClient, trained: Trained, wanted: list[str]
+) -> None:
+    v1 = (await client.post("/v1/models/telco:predict", json={"instances": trained.rows[:40]})).content
+    body, _ = InferRequest("telco", columns(trained.rows[:40])).to_rest()
+    answer = await client.post("/v2/models/telco/infer", json=body | {"outputs": [{"name": name} for name in wanted]})
+    assert answers(answer.content) == answers(v1)
 
 
 async def test_a_refusal_answers_400_and_the_field(client: httpx.AsyncClient, trained: Trained) -> None:
