@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from prometheus_client import generate_latest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from churn_operator.predictor import __main__ as predictor
 from churn_operator.predictor import routes
@@ -57,7 +57,7 @@ def saying(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Answ
 
 
 async def fails(_: Answer) -> Response:
-    return JSONResponse({"error": "one in ten fails"}, 500)
+    raise RuntimeError("one in ten fails")
 
 
 async def waits(answer: Answer) -> Response:

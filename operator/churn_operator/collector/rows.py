@@ -117,22 +117,28 @@ def answers(body: bytes) -> list[Answer]:
         Unreadable: there are none.
     """
     content = _json(body)
+    threshold: float | None = None
     match content:
         case {"predictions": list() as predictions}:
             pass
+        case {"outputs": list() as outputs, "parameters": {"threshold": int() | float() as told}}:
+            predictions, threshold = _transposed(outputs), told
         case {"outputs": list() as outputs}:
             predictions = _transposed(outputs)
         case list():
             predictions = content
         case _:
             predictions = [content]
-    return [_answer(prediction) for prediction in _bounded(predictions)]
+    return [_answer(prediction, threshold) for prediction in _bounded(predictions)]
 
 
-def _answer(prediction: object) -> Answer:
+def _answer(prediction: object, threshold: float | None) -> Answer:
+    """What a client of V2 that asks for probabilities alone is not told, the threshold says."""
     match prediction:
         case {"probability": int() | float() as probability, "churn": bool() as churn} if 0 <= probability <= 1:
             return Answer(float(probability), churn)
+        case {"probability": int() | float() as probability} if 0 <= probability <= 1 and threshold is not None:
+            return Answer(float(probability), probability >= threshold)
         case _:
             raise Unreadable("a prediction must have a probability and say whether it means churn")
 

@@ -12,8 +12,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from churn_operator.predictor.drain import Drain
 from churn_operator.predictor.logs import REQUEST_ID, take_request_id
-from churn_operator.predictor.metrics import Meter, outcome
-from churn_operator.predictor.request import MAX_BODY, MAX_INSTANCES, PROBE_HEADER, SHADOW_HEADER, Caller, Refused
+from churn_operator.predictor.metrics import GONE, Meter, outcome
+from churn_operator.predictor.request import (
+    MAX_BODY,
+    MAX_INSTANCES,
+    PROBE_HEADER,
+    SHADOW_HEADER,
+    Caller,
+    Refused,
+    shown,
+)
 
 log = logging.getLogger("churn.access")
 
@@ -21,8 +29,16 @@ MAX_DISCARDED = 64 << 20
 """Bytes of a body that is too large that are read to nowhere: most clients look for an answer only after sending."""
 MAX_BRACES = 16 * MAX_INSTANCES
 """Objects in a body, counted before it is decoded: a row is one, and a million would block everybody for a second."""
+MAX_LISTS = 100 * MAX_INSTANCES
+"""Lists in a body, counted as well: in V2 each value of a column may be one."""
 LARGE = 64 << 10
 """Bytes of a body from which it is looked at before it is decoded."""
+FAILED = "the request failed; the server's log says why, under the request's id"
+PATIENCE = 0.1
+"""Seconds of an answer after which its client may have lost patience; nobody listens for that before."""
+LOOK = 0.002
+"""Seconds for an end of the connection that has arrived to be heard of."""
+_GONE_TEXT = "the client went away before its answer"
 CLOSE = (b"connection", b"close")
 PROBE = (PROBE_HEADER.encode(), b"true")
 SHADOW = (SHADOW_HEADER.encode(), b"true")
@@ -93,10 +109,10 @@ class Edge:
         elif scope["method"] not in route.methods:
             text = f"{scope['path']}: {' or '.join(route.methods)} only"
             await JSONResponse({"error": text}, 405, {"allow": ", ".join(route.methods)})(scope, receive, observed)
-        elif route.protocol is None and route.handler is None:
+        elif route.handler is None:
             await self._app(scope, receive, observed)
         else:
-            await self._answer(route, scope, receive, observed)
+            await self._answer(route, route.handler, scope, receive, observed)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._drain.begin_on_sigterm()
@@ -109,23 +125,21 @@ class Edge:
                 return
             await self._app(scope, receive, send)
 
-    async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await _read(scope, receive, self._body_seconds) if route.protocol else b""
-        except _Stop as stop:
-            headers = {"connection": "close"} if stop.close else None
-            await JSONResponse({"error": str(stop)}, stop.status, headers)(scope, receive, send)
-            return
-        if body is None:
-            return
-        if route.handler is None:
-            await self._app(scope, _replayed(body, receive), send)
-            return
+    async def _answer(self, route: Route, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            response = await route.handler(body, headers)
+            if route.protocol is None:
+                response = await handler(b"", headers)
+            else:
+                body = await _read(scope, receive, self._body_seconds)
+                response = await _unless_gone(handler(body, headers), receive)
+        except _Stop as stop:
+            response = JSONResponse({"error": str(stop)}, stop.status, {"connection": "close"} if stop.close else None)
         except Refused as error:
             response = JSONResponse({"error": str(error)}, 400)
+        except Exception:  # let through, it would be answered behind `send`'s back: uncounted, and in its own words
+            log.exception("the request failed")
+            response = JSONResponse({"error": FAILED}, 500)
         await response(scope, receive, send)
 
     def _observed(self, scope: Scope, send: Send, route: Route | None, request_id: bytes) -> Send:
@@ -183,11 +197,49 @@ def _take_request_id(scope: Scope) -> bytes:
     return taken
 
 
-async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes | None:
-    """The whole body; None when the client has gone.
+async def _unless_gone(answer: Awaitable[Response], receive: Receive) -> Response:
+    """The answer; nobody works on it any longer once its client has gone.
+
+    To listen costs a task, and that as much as many an answer: it begins when one takes its time.
 
     Raises:
-        _Stop: it is too large, or too slow.
+        _Stop: the client went away before it.
+    """
+    loop, started = asyncio.get_running_loop(), time.perf_counter()
+    listening: asyncio.Task[None] | None = None
+
+    async def end_when_gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        limit.reschedule(loop.time())
+
+    def listen() -> None:
+        nonlocal listening
+        listening = loop.create_task(end_when_gone())
+
+    timer = loop.call_later(PATIENCE, listen)
+    try:
+        async with asyncio.timeout(None) as limit:
+            response = await answer
+            # What was scored meanwhile let nobody hear that the client hung up.
+            if time.perf_counter() - started > PATIENCE:
+                await asyncio.sleep(LOOK)
+            return response
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _Stop(GONE, _GONE_TEXT) from None
+    finally:
+        timer.cancel()
+        if listening is not None:
+            listening.cancel()
+
+
+async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
+    """The whole body.
+
+    Raises:
+        _Stop: it is too large, or too slow, or its client has gone.
     """
     headers = dict(scope["headers"])
     declared = int(headers.get(b"content-length", b"0"))
@@ -201,7 +253,7 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes | None:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    return None
+                    raise _Stop(GONE, _GONE_TEXT)
                 size += len(message["body"])
                 if max(size, declared) <= MAX_BODY:
                     chunks.append(message["body"])
@@ -215,17 +267,20 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes | None:
         raise _Stop(408, f"body: did not arrive within {seconds:g} s", close=True) from None
     if size > MAX_BODY:
         raise _Stop(413, too_large)
-    body = b"".join(chunks)
-    if size > LARGE and body.count(b"{") > MAX_BRACES:
+    encoding = headers.get(b"content-encoding", b"").decode("latin-1")
+    if encoding.lower() not in {"", "identity"}:
+        raise _Stop(415, f"content-encoding: must be identity, got {shown(encoding)}")
+    return _cheap(b"".join(chunks))
+
+
+def _cheap(body: bytes) -> bytes:
+    """The body.
+
+    Raises:
+        _Stop: it would take long to decode.
+    """
+    if len(body) > LARGE and body.count(b"{") > MAX_BRACES:
         raise _Stop(413, f"body: must hold at most {MAX_INSTANCES} rows")
+    if len(body) > LARGE and body.count(b"[") > MAX_LISTS:
+        raise _Stop(413, f"body: must hold at most {MAX_LISTS} lists")
     return body
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """`receive` of a body that has been read."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return replay

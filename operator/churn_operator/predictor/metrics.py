@@ -18,6 +18,8 @@ SECONDS = (
     *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
 )
 BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+GONE = 499
+"""Status of a request whose client went away before its answer: nginx's word for it, which nobody hears."""
 CONFIDENCE = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 MODEL = ("model", "version")
 REQUEST = (*MODEL, "protocol", "outcome", "caller")
@@ -143,4 +145,6 @@ def outcome(status: int) -> str:
     """What became of a request, by its HTTP status."""
     if status < 400:
         return "answered"
+    if status == GONE:
+        return "abandoned"
     return "refused" if status < 500 else "failed"

@@ -1,5 +1,6 @@
 """The model as the KServe SDK serves it, and as our own paths and gRPC ask it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,7 +67,7 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
         """
         rows = self._backend.tensors.read(inference.tensors, complete=caller != "probe")
         scores = await self._score(rows, caller)
-        return Outcome(self.name, self.version, scores, self._decided(scores))
+        return Outcome(self.name, self.version, scores, self._decided(scores), self._backend.threshold)
 
     def metadata(self) -> dict[str, Any]:
         """What V2 tells of the model."""
@@ -80,6 +81,8 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
 
     async def _score(self, rows: Rows, caller: Caller) -> list[float]:
         scores = self._backend.score(rows) if self._batcher is None else await self._batcher.score(rows)
+        if not all(map(math.isfinite, scores)):
+            raise FloatingPointError("the model answered what is no number")
         if caller == "client":
             self.meter.scored(rows, scores)
         return scores

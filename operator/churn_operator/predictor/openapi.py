@@ -56,6 +56,7 @@ def document(name: str, version: str, contract: Contract) -> dict[str, Any]:
                 _object(
                     model_name={"type": "string"},
                     model_version={"type": "string"},
+                    parameters=_object(threshold={"type": "number"}),
                     outputs={"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
                 ),
                 {"inputs": tensors},

@@ -25,6 +25,8 @@ MAX_BODY = 4 << 20
 _SHOWN = 80
 """Characters of a client's own text that an answer repeats."""
 
+_JSON = json.JSONEncoder(ensure_ascii=False, default=repr)
+
 Where = Callable[[int, str | None], str]
 """How an answer calls a row, or a column of it, by the row's position."""
 Convert = Callable[[object], object]
@@ -175,5 +177,10 @@ def short(name: str) -> str:
 
 
 def shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    """The beginning of a value; nothing behind it is looked at, as it may be megabytes, or very deep."""
+    text = ""
+    for piece in _JSON.iterencode(value):
+        text += piece
+        if len(text) > _SHOWN:
+            return text[: _SHOWN - 1] + "…"
+    return text

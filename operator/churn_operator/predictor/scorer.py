@@ -46,7 +46,8 @@ class Scorer:
             feeds[CATEGORIES] = np.array(rows.categories, dtype=object)
         (probabilities,) = self._session.run([PROBABILITIES], feeds)
         scores: list[float] = probabilities[:, 1].tolist()
-        return scores
+        # A forest adds its trees' shares up: where all agree, rounding makes a little more of it than 1.
+        return [1.0 if 1 < score <= 1 + TOLERANCE else score for score in scores]
 
 
 def load(bundle: Bundle) -> Backend:

@@ -36,6 +36,8 @@ CONTENTS = {
 }
 """Where a gRPC message keeps the values of a datatype."""
 OUTPUTS = {"probability": "FP64", "churn": "BOOL"}
+MAX_TENSORS = 4096
+"""Of a gRPC message, which holds two millions of empty ones."""
 BINARY_HEADER = "inference-header-content-length"
 """Where the JSON of a body ends and the tensors' bytes begin."""
 
@@ -68,6 +70,8 @@ class Outcome(NamedTuple):
     version: str
     probability: list[float]
     churn: list[bool]
+    threshold: float
+    """REST tells it with every answer: what a client that wants no `churn` was told, the inference log works out."""
 
 
 class TensorReader:
@@ -119,11 +123,10 @@ class TensorReader:
             raise Refused(f"{where}.shape: must be [{count}] or [{count}, 1], got {shown(list(tensor.shape))}")
         values = tensor.values
         if isinstance(values, bytes):
-            values = _unpacked(tensor.datatype, values, where)
+            values = _unpacked(tensor.datatype, values, count, where)
         elif values and isinstance(values[0], list):
             values = [value for row in values for value in (row if isinstance(row, list) else [row])]
-        if len(values) != count:
-            raise Refused(f"{where}.data: must hold {count} values, got {len(values)}")
+        _check_length(len(values), count, where)
         return values
 
     def _converted(self, name: str, values: list[Any]) -> list[Any]:
@@ -152,6 +155,11 @@ def _row_count(tensors: list[Tensor]) -> int:
     return count
 
 
+def _check_length(found: int, count: int, where: str) -> None:
+    if found != count:
+        raise Refused(f"{where}.data: must hold {count} values, got {found}")
+
+
 def _transposed(columns: list[list[Any]], count: int) -> list[list[Any]]:
     return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(count)]
 
@@ -163,16 +171,20 @@ def _text(value: Any, where: str) -> str:
         raise Refused(f"{where}: must be text in UTF-8") from None
 
 
-def _unpacked(datatype: str, raw: bytes, where: str) -> list[Any]:
-    """The values of a tensor that travelled as bytes."""
+def _unpacked(datatype: str, raw: bytes, count: int, where: str) -> list[Any]:
+    """The values of a tensor that travelled as bytes; where these are too many, none is made of them."""
     if datatype != "BYTES":
         size = RAW[datatype].itemsize
         if len(raw) % size:
             raise Refused(f"{where}.data: must be a multiple of {size} bytes for {datatype}, got {len(raw)}")
+        _check_length(len(raw) // size, count, where)
         values: list[Any] = np.frombuffer(raw, RAW[datatype]).tolist()
         return values
-    texts, at = [], 0
+    texts: list[bytes] = []
+    at = 0
     while at < len(raw):
+        if len(texts) == count:
+            raise Refused(f"{where}.data: must hold {count} values, got more")
         start = at + 4
         length = struct.unpack_from("<I", raw, at)[0] if start <= len(raw) else len(raw)
         at = start + length
@@ -189,7 +201,7 @@ def from_body(body: bytes, headers: Mapping[str, str]) -> Inference:
         Refused: names the field that is at fault.
     """
     length = headers.get(BINARY_HEADER, str(len(body)))
-    if not length.isdecimal() or int(length) > len(body):
+    if not length.isdecimal() or len(length) > 9 or int(length) > len(body):
         raise Refused(f"{BINARY_HEADER}: must be a number up to {len(body)}, got {shown(length)}")
     given = decoded(body[: int(length)])
     if not isinstance(given, dict):
@@ -268,6 +280,9 @@ def from_message(message: ModelInferRequest) -> Inference:
     Raises:
         Refused: names the field that is at fault.
     """
+    for where, count in (("inputs", len(message.inputs)), ("outputs", len(message.outputs))):
+        if count > MAX_TENSORS:
+            raise Refused(f"{where}: must hold at most {MAX_TENSORS} tensors, got {count}")
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise Refused(f"raw_input_contents: must hold one for each of {len(message.inputs)} inputs, got {len(raw)}")
@@ -296,7 +311,12 @@ def to_body(inference: Inference, outcome: Outcome) -> tuple[bytes, dict[str, st
         else:
             output["data"] = values
         outputs.append(output)
-    answer = {"model_name": outcome.model, "model_version": outcome.version, "outputs": outputs}
+    answer = {
+        "model_name": outcome.model,
+        "model_version": outcome.version,
+        "parameters": {"threshold": outcome.threshold},
+        "outputs": outputs,
+    }
     head = orjson.dumps({"id": inference.id} | answer if inference.id else answer)
     if not tail:
         return head, {"content-type": "application/json"}

@@ -106,6 +106,17 @@ RESPONSES: dict[str, tuple[object, list[Answer]]] = {
         {"outputs": [{"name": "probability", "data": [0.7, 0.2]}, {"name": "churn", "data": [True, False]}]},
         [Answer(0.7, churn=True), Answer(0.2, churn=False)],
     ),
+    "V2 of a client that asked for probabilities alone": (
+        {"parameters": {"threshold": 0.7}, "outputs": [{"name": "probability", "data": [0.7, 0.2]}]},
+        [Answer(0.7, churn=True), Answer(0.2, churn=False)],
+    ),
+    "V2 whose decision is not what the threshold makes it": (
+        {
+            "parameters": {"threshold": 0.7},
+            "outputs": [{"name": "probability", "data": [0.9]}, {"name": "churn", "data": [False]}],
+        },
+        [Answer(0.9, churn=False)],
+    ),
     "one plain prediction": ({"probability": 1, "churn": True}, [Answer(1.0, churn=True)]),
     "plain predictions": ([{"probability": 0, "churn": False}], [Answer(0.0, churn=False)]),
 }
@@ -118,8 +129,25 @@ def test_answers_of_each_protocol_are_read(body: object, expected: list[Answer])
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[" * 100_000, b"\xff", b"[]", b"7", b'{"probability": 2, "churn": true}', b'{"probability": NaN}'],
-    ids=["nothing", "half of JSON", "no bottom", "no text", "no answer", "a number", "beyond 1", "no number"],
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"{", id="half of JSON"),
+        pytest.param(b"[" * 100_000, id="no bottom"),
+        pytest.param(b"\xff", id="no text"),
+        pytest.param(b"[]", id="no answer"),
+        pytest.param(b"7", id="a number"),
+        pytest.param(b'{"probability": 2, "churn": true}', id="beyond 1"),
+        pytest.param(b'{"probability": NaN}', id="no number"),
+        pytest.param(b'{"outputs": [{"name": "probability", "data": [0.7]}]}', id="V2 without a threshold"),
+        pytest.param(
+            b'{"outputs": [{"name": "probability", "data": [0.7]}], "parameters": {"threshold": "0.7"}}',
+            id="V2 with text for a threshold",
+        ),
+        pytest.param(
+            b'{"outputs": [{"name": "churn", "data": [true]}], "parameters": {"threshold": 0.7}}',
+            id="V2 without probabilities",
+        ),
+    ],
 )
 def test_what_is_no_answer_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreadable):

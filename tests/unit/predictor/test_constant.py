@@ -94,7 +94,13 @@ def wait_until_it_answers(client: httpx.Client, process: subprocess.Popen[bytes]
         pytest.param(
             V2,
             {"id": "7", "inputs": [TWO_ROWS, TWO_ROWS | {"name": "contract", "datatype": "BYTES", "data": ["a", ""]}]},
-            {"id": "7", "model_name": "telco", "model_version": "fallback", "outputs": OUTPUTS},
+            {
+                "id": "7",
+                "model_name": "telco",
+                "model_version": "fallback",
+                "parameters": {"threshold": 0.5},
+                "outputs": OUTPUTS,
+            },
             id="V2",
         ),
     ],

@@ -1,12 +1,11 @@
 """What /metrics says after a request."""
 
-import json
 from itertools import pairwise
 from typing import Any
 
 import httpx
 from prometheus_client import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from unit.predictor.counting import grown, scrape
 from unit.predictor.trained import Trained
 
 from churn_operator.api.analysis import SCORE_BINS
@@ -15,32 +14,6 @@ from churn_operator.churnmodel.counts import Counts, parse_counts
 from churn_operator.predictor.metrics import SECONDS, Meter
 from churn_operator.predictor.model import caller_of
 from churn_operator.predictor.request import PROBE_HEADER, SHADOW_HEADER
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-async def scrape(client: httpx.AsyncClient) -> Samples:
-    text = (await client.get("/metrics", headers={"accept": "text/plain"})).text
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        if family.name.startswith("churn_predictor")
-        for sample in family.samples
-    }
-
-
-async def grown(client: httpx.AsyncClient, *requests: tuple[str, object, dict[str, str]]) -> dict[str, float]:
-    """What a few requests add, written as Prometheus would, without the labels that are everywhere."""
-    before = await scrape(client)
-    for path, body, headers in requests:
-        await client.post(path, content=json.dumps(body), headers=headers)
-    after = await scrape(client)
-    found = {}
-    for (name, labels), value in after.items():
-        if (more := value - before.get((name, labels), 0)) and not name.endswith(("_created", "_sum")):
-            rest = ",".join(f"{k}={v}" for k, v in sorted(labels) if k not in {"model", "version"})
-            found[f"{name}{{{rest}}}"] = more
-    return {key: value for key, value in found.items() if "_bucket" not in key}
 
 
 async def test_requests_are_counted_by_protocol_outcome_and_caller(client: httpx.AsyncClient, trained: Trained) -> None:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,20 @@ def test_a_body_that_is_no_list_of_rows_is_refused(body: object, told: str) -> N
     with pytest.raises(Refused) as refused:
         READER.read(body)
     assert str(refused.value) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        pytest.param([1] * 100_000, "[" + "1, " * 26 + "…", id="a long list"),
+        pytest.param(orjson.loads("[" * 1020 + "]" * 1020), "[" * 79 + "…", id="lists in lists"),
+        pytest.param({"a": "x" * 100_000}, '{"a": "' + "x" * 72 + "…", id="a long text"),
+    ],
+)
+def test_of_a_value_only_the_beginning_is_told_however_long_or_deep_it_is(value: object, told: str) -> None:
+    with pytest.raises(Refused) as refused:
+        READER.read({"instances": value if isinstance(value, dict) else [value]})
+    assert str(refused.value).endswith(f", got {told}")
 
 
 def test_a_row_may_name_its_customer_and_is_scored_without() -> None:

@@ -14,11 +14,13 @@ import pytest
 from kserve import InferenceGRPCClient, InferInput, InferRequest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+from unit.predictor.counting import scrape
+from unit.predictor.test_failures import answers_with
 from unit.predictor.trained import Trained
 
 from churn_operator.predictor import rpc
 from churn_operator.predictor.drain import Drain
-from churn_operator.predictor.request import MAX_BODY
+from churn_operator.predictor.request import MAX_BODY, Rows
 
 LIMITS = rpc.Limits(age_seconds=60, grace_seconds=5)
 
@@ -59,6 +61,11 @@ def columns(rows: list[dict[str, Any]]) -> list[InferInput]:
 
 def request(trained: Trained, count: int = 3) -> Any:
     return InferRequest("telco", columns(trained.rows[:count])).to_grpc()
+
+
+def add(tensors: Any, count: int) -> None:
+    for _ in range(count):
+        tensors.add(name="churn")
 
 
 async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
@@ -111,6 +118,8 @@ async def test_a_refusal_names_the_tensor_in_the_words_of_rest(stub: Any, traine
             lambda m: m.raw_input_contents.append(b""), "raw_input_contents: must hold one", id="too few bytes"
         ),
         pytest.param(lambda m: m.outputs.add(name="x"), "outputs: must name one of probability, churn", id="an output"),
+        pytest.param(lambda m: add(m.inputs, 4097), "inputs: must hold at most 4096 tensors", id="many tensors"),
+        pytest.param(lambda m: add(m.outputs, 4097), "outputs: must hold at most 4096 tensors", id="many outputs"),
         pytest.param(lambda m: setattr(m.inputs[0], "datatype", "X"), "datatype: must be one of", id="a datatype"),
     ],
 )
@@ -166,6 +175,33 @@ async def test_too_many_rows_and_too_many_bytes_are_refused(stub: Any) -> None:
     )
     large = pb.ModelInferRequest(model_name="telco", raw_input_contents=[bytes(MAX_BODY)])
     assert (await refused(stub.ModelInfer(large)))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(np.nan, id="NaN"), pytest.param(np.inf, id="infinity"), pytest.param(None, id="none at all")],
+)
+async def test_a_model_that_fails_is_counted_and_its_words_are_not_the_clients(
+    stub: Any,
+    client: httpx.AsyncClient,
+    assembled: tuple[Any, Any, Any],
+    trained: Trained,
+    monkeypatch: pytest.MonkeyPatch,
+    number: float | None,
+) -> None:
+    def score(rows: Rows) -> list[float]:
+        if number is None:
+            raise RuntimeError("onnxruntime broke")
+        return [number] * len(rows.numbers)
+
+    answers_with(assembled[1], score, monkeypatch)
+    before = await scrape(client)
+    told = (grpc.StatusCode.INTERNAL, "Internal server error")
+    assert await refused(stub.ModelInfer(request(trained))) == told
+    label = {"model": "telco", "version": "v1", "protocol": "grpc", "outcome": "failed", "caller": "client"}
+    key = ("churn_predictor_requests_total", frozenset(label.items()))
+    after = await scrape(client)
+    assert after[key] - before.get(key, 0) == 1
 
 
 async def test_calls_at_once_get_each_their_own_answer(stub: Any, trained: Trained) -> None:

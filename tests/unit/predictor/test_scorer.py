@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 from unit.predictor.trained import TARGET, Trained, train
 
+from churn_operator.jobs import convert, frame
 from churn_operator.jobs.frame import conform
+from churn_operator.jobs.pipeline import build
 from churn_operator.predictor.bundle import BundleBroken, read_bundle
-from churn_operator.predictor.scorer import TOLERANCE, load
+from churn_operator.predictor.request import Rows
+from churn_operator.predictor.scorer import TOLERANCE, Scorer, load
 
 
 def test_every_row_gets_scikit_learns_probability(trained: Trained) -> None:
@@ -49,6 +52,16 @@ def test_a_model_of_one_kind_of_column_scores(tmp_path: Path, telco: pd.DataFram
     backend = load(read_bundle(tmp_path))
     (answer,) = backend.score(backend.rows.read({"instances": [trained.rows[0]]}))
     assert answer == pytest.approx(trained.pipeline.predict_proba(trained.clean[:1])[0, 1], abs=TOLERANCE)
+
+
+def test_of_many_trees_that_agree_none_makes_a_probability_beyond_1() -> None:
+    numbers = np.random.default_rng(1).normal(size=400).astype(np.float32)
+    clean = pd.DataFrame({"balance": numbers, "visits": 2 * numbers})
+    contract = frame.infer(clean)
+    pipeline = build(contract, "RandomForest", {"n_estimators": 77}).fit(clean, (numbers > 0).astype(np.int64))
+    scorer = Scorer(convert.to_onnx(pipeline, contract), contract)
+    answers = scorer.score(Rows([[float(each), float(2 * each)] for each in numbers], [[] for _ in numbers]))
+    assert max(answers) == 1
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The SDK's application with the model in it: what a client sees."""
 
+import gzip
 import json
 import logging
 from typing import Any
@@ -8,9 +9,10 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.predictor.counting import grown
 from unit.predictor.trained import Trained
 
-from churn_operator.predictor.request import MAX_BODY
+from churn_operator.predictor.request import MAX_BODY, shown
 
 PREDICT = "/v1/models/telco:predict"
 JSON = {"content-type": "application/json"}
@@ -61,6 +63,23 @@ async def test_a_refusal_names_the_field(client: httpx.AsyncClient, trained: Tra
     answer = await client.post(PREDICT, content=request(trained, {}, {"monthly_charges": "abc"}), headers=JSON)
     assert answer.status_code == 400
     assert answer.json() == {"error": 'instances[1].monthly_charges: must be a number, got "abc"'}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "x" * 200])
+async def test_a_body_in_an_encoding_is_refused_naming_it(client: httpx.AsyncClient, encoding: str) -> None:
+    headers = {"content-encoding": encoding}
+    told = f"content-encoding: must be identity, got {shown(encoding)}"
+    for content in (gzip.compress(b"{}"), b"no gzip", b""):
+        answer = await client.post(PREDICT, content=content, headers=headers)
+        assert (answer.status_code, answer.json()) == (415, {"error": told})
+    label = "caller=client,outcome=refused,protocol=v1"
+    assert (await grown(client, (PREDICT, {}, headers)))[f"churn_predictor_requests_total{{{label}}}"] == 1
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+async def test_a_body_as_it_is_may_say_so(client: httpx.AsyncClient, trained: Trained, encoding: str) -> None:
+    answer = await client.post(PREDICT, content=request(trained, {}), headers={"content-encoding": encoding})
+    assert answer.status_code == 200
 
 
 async def test_a_body_that_is_too_large_is_refused(client: httpx.AsyncClient) -> None:

@@ -13,6 +13,7 @@ from kserve import InferInput, InferRequest, InferResponse
 from unit.predictor.trained import Trained
 
 from churn_operator.api.contract import MISSING, Contract, Feature
+from churn_operator.collector.rows import answers
 from churn_operator.predictor.request import Refused, Rows
 from churn_operator.predictor.tensors import DATATYPES, TensorReader, decoded, from_body
 
@@ -166,8 +167,11 @@ def test_tensors_may_stand_behind_the_json_as_bytes() -> None:
         pytest.param((0, b"1234"), "body: has 4 bytes that belong to no tensor", id="too many"),
         pytest.param((4, b"\xff\xff\xff\xff", "BYTES"), "ends in the middle of a text", id="a text without an end"),
         pytest.param((2, b"\xff\xff", "BYTES"), "ends in the middle of a text", id="half a length"),
+        pytest.param((12, bytes(12), "BYTES"), r"inputs\.tenure\.data: must hold 2 values, got more", id="many texts"),
+        pytest.param((3, b"123", "BOOL"), r"inputs\.tenure\.data: must hold 2 values, got 3", id="many booleans"),
         pytest.param((9, b"\1\0\0\0\xff\0\0\0\0", "BYTES"), r"tenure\[0\]: must be text in UTF-8", id="no UTF-8"),
         pytest.param((0, b"", "FP32", "x"), "must be a number up to", id="text for a length"),
+        pytest.param((0, b"", "FP32", "9" * 5000), "must be a number up to", id="a length of 5000 digits"),
         pytest.param((0, b"", "FP32", "9999"), "must be a number up to", id="a length beyond the body"),
     ],
 )
@@ -225,6 +229,7 @@ async def test_a_v2_answer_is_the_v1_answer_by_column(client: httpx.AsyncClient,
         "id": "q7",
         "model_name": "telco",
         "model_version": "v1",
+        "parameters": {"threshold": 0.4},
         "outputs": [
             {"name": "probability", "datatype": "FP64", "shape": [5], "data": outputs["probability"]},
             {"name": "churn", "datatype": "BOOL", "shape": [5], "data": outputs["churn"]},
@@ -250,10 +255,41 @@ async def test_an_answer_comes_in_bytes_for_a_client_that_wants_them(
     assert response.get_output_by_name("churn").data == plain.json()["outputs"][1]["data"]
 
 
+async def test_a_thousand_rows_may_come_with_each_value_in_a_list(client: httpx.AsyncClient, trained: Trained) -> None:
+    rows = trained.rows[:1000]
+    tensors = [
+        {
+            "name": name,
+            "datatype": "BYTES",
+            "shape": [1000, 1],
+            "data": [[row[name] and str(row[name])] for row in rows],
+        }
+        for name in rows[0]
+    ]
+    answer = await client.post("/v2/models/telco/infer", json={"inputs": tensors})
+    assert (answer.status_code, answer.json()["outputs"][0]["shape"]) == (200, [1000])
+
+
+async def test_more_lists_than_any_request_needs_are_not_even_decoded(client: httpx.AsyncClient) -> None:
+    body = b'{"inputs": [' + b",".join([b"[]"] * 100_000) + b"]}"
+    answer = await client.post("/v2/models/telco/infer", content=body)
+    assert (answer.status_code, answer.json()) == (413, {"error": "body: must hold at most 100000 lists"})
+
+
 async def test_only_the_wanted_outputs_are_answered(client: httpx.AsyncClient, trained: Trained) -> None:
     body, _ = InferRequest("telco", columns(trained.rows[:1])).to_rest()
     answer = await client.post("/v2/models/telco/infer", json=body | {"outputs": [{"name": "churn"}]})
     assert [output["name"] for output in answer.json()["outputs"]] == ["churn"]
+
+
+@pytest.mark.parametrize("wanted", [[], ["probability"], ["probability", "churn"]])
+async def test_the_inference_log_understands_an_answer_that_names_no_decision(
+    client: httpx.AsyncClient, trained: Trained, wanted: list[str]
+) -> None:
+    v1 = (await client.post("/v1/models/telco:predict", json={"instances": trained.rows[:40]})).content
+    body, _ = InferRequest("telco", columns(trained.rows[:40])).to_rest()
+    answer = await client.post("/v2/models/telco/infer", json=body | {"outputs": [{"name": name} for name in wanted]})
+    assert answers(answer.content) == answers(v1)
 
 
 async def test_a_refusal_answers_400_and_the_field(client: httpx.AsyncClient, trained: Trained) -> None:
