@@ -114,7 +114,7 @@ class Compactor:
 
     def _merge(self, folder: str, inputs: Sequence[Listed]) -> None:
         """In a thread: many files of a day become one."""
-        found = self._read(inputs, lambda table: table)
+        found = self._read(inputs, tables.rows_of)
         if found:
             table = tables.merged(found)
             self._store.write(join_uri(folder, plans.rows_name(0, inputs)), tables.to_parquet(table))

@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 def to_parquet(table: Any) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     found: bytes = sink.getvalue().to_pybytes()
     return found
 
@@ -47,9 +47,14 @@ def from_parquet(data: bytes) -> Any:
     """The table.
 
     Raises:
-        ValueError: it is none; pyarrow's own errors are of that kind.
+        ValueError: it is none, or is damaged: pyarrow says so by errors of many kinds.
     """
-    return pq.read_table(pa.BufferReader(data), use_threads=False)
+    try:
+        table = pq.read_table(pa.BufferReader(data), use_threads=False, page_checksum_verification=True)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"no Parquet that can be read: {error}") from error
+    return table
 
 
 def halves_table(halves: Sequence[Half]) -> Any:
@@ -68,6 +73,17 @@ def halves_of(table: Any) -> Iterable[Half]:
     if not table.schema.equals(_HALVES):
         raise ValueError("the columns are not those of halves")
     return (Half(*values) for values in zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def rows_of(table: Any) -> Any:
+    """The table, if it holds rows of the log.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if table.column_names[: len(COLUMNS)] != list(COLUMNS):
+        raise ValueError("the columns are not those of the log")
+    return table
 
 
 def log_parts(pairs: Iterable[tuple[Half, Half]]) -> list[Part]:

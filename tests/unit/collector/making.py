@@ -1,6 +1,7 @@
 """Events, contracts and files for tests of the collector."""
 
 import json
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,3 +68,10 @@ def only(folder: Path) -> Path:
     """The one file of a folder."""
     (found,) = folder.iterdir()
     return found
+
+
+def damage(data: bytes, seed: int) -> bytes:
+    """The same with eight bytes replaced, and with the first and last ones by which a Parquet file is known."""
+    chance = random.Random(seed)  # noqa: S311 - no secret hangs on it
+    at = chance.randrange(4, len(data) - 16)
+    return data[:at] + chance.randbytes(8) + data[at + 8 :]

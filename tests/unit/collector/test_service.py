@@ -14,10 +14,10 @@ import aiohttp
 import pyarrow.parquet as pq
 import pytest
 from hack.bench.collecting import free_port
-from unit.collector.making import HEADERS, KEY, MODEL_URI, ROW, contract, listed
+from unit.collector.making import HEADERS, KEY, MODEL_URI, ROW, contract, damage, half, listed
 
 from churn_operator.api.data import PersonalData
-from churn_operator.collector import service
+from churn_operator.collector import service, tables
 from churn_operator.collector.buffer import Buffer
 from churn_operator.collector.clock import StoreClock
 from churn_operator.collector.compaction import Compactor, Overtaken
@@ -211,3 +211,21 @@ async def test_a_file_that_another_replica_has_joined_is_left_to_it(tmp_path: Pa
     compactor = Compactor(LocalStore(), StoreClock(), wanted, lambda: None)
     with pytest.raises(Overtaken):
         compactor._read([listed("gone", folder=str(tmp_path))], lambda table: table)  # noqa: SLF001 - where it happens
+
+
+async def test_damaged_files_are_put_aside_and_hold_up_nothing(tmp_path: Path) -> None:
+    wanted, store = settings(tmp_path, settle_seconds=1e-3), LocalStore()
+    folder = f"{wanted.storage_uri}/inference-log/pending/namespace=team-a/model=telco/version=v7"
+    whole = tables.to_parquet(tables.halves_table([half("request", 0, size=50), half("response", 1, size=50)]))
+    for seed in range(100):
+        store.write(f"{folder}/new-{seed}.parquet", damage(whole, seed))
+    compactor = Compactor(store, StoreClock(), wanted, lambda: None)
+    while await compactor.join():
+        continue
+    store.write(f"{folder}/new-whole.parquet", whole)
+    while not await compactor.join():
+        continue
+    assert not store.list(folder).files
+    aside = store.list(f"{wanted.storage_uri}/inference-log/damaged").files
+    assert len(aside) > 25
+    assert len({(row["event_id"], row["row"]) for row in read(Path(wanted.storage_uri) / "inference-log")}) == 50
