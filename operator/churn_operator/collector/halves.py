@@ -112,16 +112,17 @@ def join(halves: Iterable[Half], expired: int) -> Joined:
 
 def _pair(call: list[Half]) -> tuple[list[tuple[Half, Half]], list[Half]]:
     """The pairs among the halves of one id, and what is left."""
-    requests = sorted((half for half in call if half.role == "request"), key=attrgetter("stamp", "key"))
-    responses = sorted((half for half in call if half.role == "response"), key=attrgetter("stamp", "key"))
-    if len(requests) == len(responses) == 1 and requests[0].size == responses[0].size:
-        return [(requests[0], responses[0])], []
+    if len(call) == 2:
+        request, response = sorted(call, key=attrgetter("role"))
+        if request.role != response.role and request.size == response.size:
+            return [(request, response)], []
+    unanswered: dict[int, list[Half]] = defaultdict(list)
     pairs, alone = [], []
-    for response in responses:
-        before = [half for half in requests if half.stamp <= response.stamp and half.size == response.size]
-        if before:
-            pairs.append((before[-1], response))
-            requests.remove(before[-1])
+    for half in sorted(call, key=attrgetter("stamp", "role", "key")):  # at the same time, a request comes first
+        if half.role == "request":
+            unanswered[half.size].append(half)
+        elif before := unanswered[half.size]:
+            pairs.append((before.pop(), half))
         else:
-            alone.append(response)
-    return pairs, [*requests, *alone]
+            alone.append(half)
+    return pairs, [*(half for same in unanswered.values() for half in same), *alone]
