@@ -28,7 +28,7 @@ class Overtaken(Exception):
 class Compactor:
     """Rounds of joining, and sweeps. Every replica does both, and none knows of another."""
 
-    def __init__(self, store: Store, clock: StoreClock, settings: Settings, mark: Callable[[], None]) -> None:
+    def __init__(self, store: Store, clock: StoreClock, settings: Settings) -> None:
         self._store = store
         self._root = log_root(settings.storage_uri)
         self._clock = clock
@@ -36,8 +36,6 @@ class Compactor:
         self._patience = timedelta(seconds=settings.orphan_seconds)
         self._retention = timedelta(days=settings.retention_days)
         self._replica = f"{socket.gethostname()}{settings.buffer_dir}"
-        self._mark = mark
-        """Says that there is progress: a round may take long."""
 
     async def join(self) -> bool:
         """Join what has settled, version by version; whether there was any.
@@ -52,7 +50,6 @@ class Compactor:
         random.shuffle(versions)  # two replicas that begin together need not go on together
         worked = False
         for partition, files in versions:
-            self._mark()
             turn = listing.at - self._settle * plans.turn(self._replica, partition)
             inputs = plans.to_join(files, turn, self._settle, self._patience)
             if inputs:
@@ -75,7 +72,6 @@ class Compactor:
         gone = set(expired)
         days = plans.by_day(self._root, (file for file in listing.files if file not in gone))
         for (partition, day), files in days.items():
-            self._mark()
             if day < (now - timedelta(days=1)).date() and (inputs := plans.to_merge(files, over=True)):
                 await self._work("merge", self._merge, day_folder(self._root, partition, day), inputs)
         return False
