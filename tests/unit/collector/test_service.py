@@ -20,9 +20,10 @@ import pytest
 from hack.bench.collecting import free_port
 from unit.collector.making import HEADERS, KEY, MODEL_URI, ROW, contract, damage, half, listed
 
+from churn_operator.api.contract import CONTRACT_FILE, MANIFEST_FILE, Manifest
 from churn_operator.api.data import PersonalData
 from churn_operator.api.inference_log import Partition
-from churn_operator.collector import service, tables
+from churn_operator.collector import contracts, service, tables
 from churn_operator.collector.buffer import Buffer
 from churn_operator.collector.clock import StoreClock
 from churn_operator.collector.compaction import Compactor, Overtaken
@@ -30,6 +31,7 @@ from churn_operator.collector.contracts import Contracts, Unknown
 from churn_operator.collector.halves import Half, encode
 from churn_operator.collector.service import Collector
 from churn_operator.collector.settings import Settings
+from churn_operator.storage.bundle import sha256
 from churn_operator.storage.files import Gone, LocalStore, Store
 
 DEADLINE = 30.0
@@ -166,20 +168,52 @@ async def test_a_body_of_unknown_length_is_bounded_too(tmp_path: Path) -> None:
 
 
 async def test_without_a_contract_nothing_is_taken_and_the_store_is_not_asked_each_time(tmp_path: Path) -> None:
-    contracts = Contracts(tmp_path, None)
+    known = Contracts(tmp_path, None)
     for _ in range(2):
         with pytest.raises(Unknown, match="no file at"):
-            await contracts.get(f"{tmp_path}/models/{'1' * 64}")
+            await known.get(f"{tmp_path}/models/{'1' * 64}")
     (copy,) = [tmp_path / f"{'1' * 64}.json"]
     copy.write_text(contract().model_dump_json())
     with pytest.raises(Unknown, match="no file at"):  # the pause is not over
-        await contracts.get(f"{tmp_path}/models/{'1' * 64}")
+        await known.get(f"{tmp_path}/models/{'1' * 64}")
 
 
 async def test_a_damaged_copy_of_a_contract_is_read_again(tmp_path: Path) -> None:
     (tmp_path / f"{'1' * 64}.json").write_text("{")
     with pytest.raises(Unknown, match="no file at"):
         await Contracts(tmp_path, None).get(f"{tmp_path}/models/{'1' * 64}")
+
+
+def store_model(folder: Path, id_column: str) -> str:
+    """A model's folder with nothing in it but a contract; its address."""
+    text = contract(id_column=id_column).model_dump_json().encode()
+    manifest = Manifest(
+        estimator="LogisticRegression",
+        threshold=0.5,
+        target="churn",
+        positive_label="Yes",
+        features=("tenure", "plan"),
+        split_by=("customer",),
+        files={CONTRACT_FILE: sha256(text)},
+    )
+    data = manifest.model_dump_json().encode()
+    uri = f"{folder}/models/{sha256(data).removeprefix('sha256:')}"
+    for name, content in ((CONTRACT_FILE, text), (MANIFEST_FILE, data)):
+        LocalStore().write(f"{uri}/{name}", content)
+    return uri
+
+
+async def test_copies_of_contracts_take_no_more_than_their_share_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = [store_model(tmp_path, f"customer{number}") for number in range(6)]
+    copies = [tmp_path / f"copies/{uri.rpartition('/')[2]}.json" for uri in uris]
+    await Contracts(tmp_path / "copies", None).get(uris[0])
+    monkeypatch.setattr(contracts, "_COPIES_BYTES", 3 * copies[0].stat().st_size)
+    for uri in uris[1:]:
+        await Contracts(tmp_path / "copies", None).get(uri)
+        await Contracts(tmp_path / "copies", None).get(uris[0])  # after a restart, from the copy
+    assert [copy.exists() for copy in copies] == [True, False, False, False, True, True]
 
 
 async def test_a_record_is_synced_before_anybody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
