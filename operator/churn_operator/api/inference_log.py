@@ -24,6 +24,11 @@ An id that is used once, as those are that KServe's agent makes, confuses nothin
 both events of the last time are in the object store can confuse its own requests, and no others: replicas take events
 independently, and a later response may be there before an earlier one.
 
+**What waits in vain.** The half of a request that failed, like every other whose other one does not come, waits for a
+quarter of an hour (`orphan_seconds`) after it came to the object store, however many do; then it is dropped, and
+counted. Only of ids that are used again and again without an answer can more wait than a collector's memory holds, some
+ten thousand halves: the oldest go sooner, counted as `TooMany`.
+
 **Personal data** is dropped or hashed before an event is kept anywhere, the collector's own disk included: an event is
 acknowledged only once the contract of its version is known. Of a request nothing is kept but the contract's columns and
 the identifier. `event_id` is a digest that the `Ce-Id` salts, which is not kept.

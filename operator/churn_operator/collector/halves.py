@@ -5,14 +5,16 @@ A half goes through the disk buffer and `pending/` as it is; only two that belon
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from churn_operator.api.inference_log import Partition
 from churn_operator.collector.event import Event
 from churn_operator.collector.rows import Answer, Column, Row
+
+T = TypeVar("T")
 
 
 class Half(NamedTuple):
@@ -37,6 +39,11 @@ class Half(NamedTuple):
     """How many these are."""
     since: int = 0
     """When it was first seen in the object store; 0 until then."""
+
+    @property
+    def weight(self) -> int:
+        """How many bytes of memory it takes to work on it, about: Parquet of what repeats itself is far smaller."""
+        return 1000 + len(self.columns) + 8 * len(self.body) + 300 * self.size
 
 
 class Joined(NamedTuple):
@@ -92,6 +99,27 @@ def decode(record: bytes) -> tuple[Partition, Half]:
         return Partition(*fields[:3]), Half(*fields[3:])
     except (TypeError, KeyError) as error:
         raise ValueError(f"no record of the buffer: {error}") from None
+
+
+def batches(items: Iterable[T], weigh: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """The items in lists that weigh no more than that, if one alone does not."""
+    batch: list[T] = []
+    weight = 0
+    for item in items:
+        if batch and weight + weigh(item) > most:
+            yield batch
+            batch, weight = [], 0
+        batch.append(item)
+        weight += weigh(item)
+    if batch:
+        yield batch
+
+
+def newest(halves: Sequence[Half], most: int) -> list[Half]:
+    """Those that came last to the object store and weigh no more than that; all, where they do not weigh more."""
+    if sum(half.weight for half in halves) <= most:
+        return list(halves)
+    return next(batches(sorted(halves, key=attrgetter("since"), reverse=True), attrgetter("weight"), most))
 
 
 def join(halves: Iterable[Half], expired: int) -> Joined:

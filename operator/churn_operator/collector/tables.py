@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from churn_operator.api.inference_log import COLUMNS
@@ -64,15 +65,17 @@ def halves_table(halves: Sequence[Half]) -> Any:
     )
 
 
-def halves_of(table: Any) -> Iterable[Half]:
-    """The halves of a table.
+def halves_of(table: Any, first: str = "", last: str = "g") -> Iterable[Half]:
+    """The halves of a table whose calls begin with four digits from the first to the last.
 
     Raises:
         ValueError: it holds something else.
     """
     if not table.schema.equals(_HALVES):
         raise ValueError("the columns are not those of halves")
-    return (Half(*values) for values in zip(*(column.to_pylist() for column in table.columns), strict=True))
+    digits = pc.utf8_slice_codeunits(table["call"], 0, 4)
+    found = table.filter(pc.and_(pc.greater_equal(digits, first), pc.less_equal(digits, last)))
+    return (Half(*values) for values in zip(*(column.to_pylist() for column in found.columns), strict=True))
 
 
 def rows_of(table: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from churn_operator.api.contract import Contract, Feature
 from churn_operator.api.data import PersonalData
+from churn_operator.collector.event import digest
 from churn_operator.collector.halves import Half
 from churn_operator.storage.files import Listed
 
@@ -48,7 +49,7 @@ def half(role: str, second: float, key: str = "", *, call: str = "a", size: int 
     stamp = round(NOW.timestamp() * 1_000_000 + second * 1_000_000)
     return Half(
         role,
-        call,
+        digest(call),
         key or f"{role}-{call}-{second}",
         stamp,
         stamp,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from unit.collector.making import half
 
 from churn_operator.api.inference_log import Partition
-from churn_operator.collector.halves import Half, decode, encode, join
+from churn_operator.collector.halves import Half, batches, decode, encode, join, newest
 
 CALLS: dict[str, tuple[list[Half], list[tuple[str, str]], list[str]]] = {
     "two halves": ([half("request", 0, "r"), half("response", 1, "s")], [("r", "s")], []),
@@ -124,6 +124,17 @@ def test_every_half_ends_in_one_place_whatever_the_order(
     shuffled = order.sample(halves, len(halves))
     again = join(shuffled, expired)
     assert sorted(again.pairs) == sorted(joined.pairs)
+
+
+def test_batches_weigh_no_more_than_that_unless_one_alone_does() -> None:
+    assert list(batches([1, 2, 3, 9, 1], int, 5)) == [[1, 2], [3], [9], [1]]
+    assert list(batches([], int, 5)) == []
+
+
+def test_of_too_many_the_newest_stay() -> None:
+    halves = [half("request", since, since=since) for since in (2, 3, 1)]
+    assert newest(halves, 3 * halves[0].weight) == halves
+    assert [one.since for one in newest(halves, 2 * halves[0].weight)] == [3, 2]
 
 
 def test_a_record_holds_all_of_a_half() -> None:

@@ -363,7 +363,7 @@ async def test_a_file_that_another_replica_has_joined_is_left_to_it(tmp_path: Pa
     wanted = settings(tmp_path)
     compactor = Compactor(LocalStore(), StoreClock(), wanted)
     with pytest.raises(Overtaken):
-        compactor._read([listed("gone", folder=str(tmp_path))], lambda table: table)  # noqa: SLF001 - where it happens
+        list(compactor._read([listed("gone", folder=str(tmp_path))], lambda table: table))  # noqa: SLF001 - where it happens
 
 
 async def test_damaged_files_are_put_aside_and_hold_up_nothing(tmp_path: Path) -> None:
