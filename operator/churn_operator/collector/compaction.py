@@ -75,8 +75,20 @@ class Compactor:
         days = plans.by_day(self._root, (file for file in listing.files if file not in gone))
         for (partition, day), files in days.items():
             if day < (now - timedelta(days=1)).date() and (inputs := plans.to_merge(files, over=True)):
-                await self._work("merge", self._merge, day_folder(self._root, partition, day), inputs)
+                await self._work("merge", self.merge, day_folder(self._root, partition, day), inputs)
         return False
+
+    def merge(self, folder: str, inputs: Sequence[Listed]) -> None:
+        """In a thread: many files of a day become one.
+
+        Raises:
+            Overtaken: another replica has done it, or is about to.
+            JobError: the object store refuses, or is away.
+        """
+        if found := list(self._read(inputs, tables.rows_of)):
+            table = tables.merged(found)
+            self._store.write(join_uri(folder, plans.rows_name(0, inputs)), tables.to_parquet(table))
+        self._store.delete([file.uri for file in inputs])
 
     async def _work(self, name: str, work: Callable[..., None], *arguments: Any) -> bool:
         try:
@@ -90,10 +102,10 @@ class Compactor:
         return True
 
     def _join(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> None:
-        """In a thread."""
+        """In a thread: the rows, and then fewer files of their days."""
         for folder in self._to_log(partition, inputs, now):
             if merge := plans.to_merge(self._store.list(folder).files, over=False):
-                self._merge(folder, merge)
+                self.merge(folder, merge)
 
     def _to_log(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> list[str]:
         """The days' folders with new rows. First all that was in the inputs is written elsewhere, then they go."""
@@ -138,13 +150,6 @@ class Compactor:
             lost["TooMany"] += len(halves) - len(kept)
             halves = kept
         return halves
-
-    def _merge(self, folder: str, inputs: Sequence[Listed]) -> None:
-        """In a thread: many files of a day become one."""
-        if found := list(self._read(inputs, tables.rows_of)):
-            table = tables.merged(found)
-            self._store.write(join_uri(folder, plans.rows_name(0, inputs)), tables.to_parquet(table))
-        self._store.delete([file.uri for file in inputs])
 
     def _read(self, inputs: Iterable[Listed], understand: Callable[[Any], Any]) -> Iterator[Any]:
         """What the files hold, one after the other; one that nobody can read is put aside.
