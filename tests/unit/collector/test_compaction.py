@@ -1,6 +1,8 @@
 """What becomes of halves in the object store, round by round: a folder stands for it, and its clock is played."""
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,10 +24,30 @@ ROUND = timedelta(seconds=60)
 MOST = 1 << 18
 
 
+class Killed(Exception):
+    """As SIGKILL ends what is going on."""
+
+
 class Played(LocalStore):
     """A folder by a clock that stands still; all in it has settled."""
 
     now = NOW
+
+    kill_at = -1
+    """So many writes before the collector is killed."""
+
+    def write(self, uri: str, data: bytes) -> None:
+        self._count()
+        super().write(uri, data)
+
+    def delete(self, uris: Sequence[str]) -> None:
+        self._count()
+        super().delete(uris)
+
+    def _count(self) -> None:
+        if self.kill_at == 0:
+            raise Killed
+        self.kill_at -= 1
 
     def list(self, folder: str) -> Listing:
         return Listing(tuple(file._replace(modified=NOW - ROUND) for file in super().list(folder).files), self.now)
@@ -123,3 +145,20 @@ def test_of_an_id_that_is_used_for_everything_the_newest_halves_wait(rounds: Rou
     rounds.add(half("response", 7999))
     rounds.join()
     assert rounds.rows() == [half("request", 7099).key]
+
+
+@pytest.mark.parametrize("writes", range(12))
+def test_killed_between_any_two_writes_it_loses_no_pair(rounds: Rounds, writes: int) -> None:
+    asked = requests(0, 60)
+    for number in range(1, 5):
+        rounds.add(*requests(number, 150))
+        rounds.join()
+    rounds.add(*asked)
+    rounds.add(*(half("response", at, call=f"0-{at}") for at in range(60)))
+    rounds.store.kill_at = writes
+    with suppress(Killed):
+        rounds.join()
+    rounds.store.kill_at = -1
+    rounds.join()
+    assert set(rounds.rows()) == {one.key for one in asked}
+    assert len(rounds.waiting()) > 1
