@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,17 @@ import pyarrow.parquet as pq
 from churn_operator.api import inference_log as layout
 from churn_operator.api.contract import CONTRACT_FILE, MANIFEST_FILE, Contract, Feature, Manifest
 from churn_operator.api.data import PersonalData
+from churn_operator.collector import plans
+from churn_operator.collector.clock import StoreClock
+from churn_operator.collector.compaction import Compactor
+from churn_operator.collector.settings import Settings
 from churn_operator.storage.bundle import sha256
 from churn_operator.storage.files import Gone, S3Store, join, s3_client
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 180.0
+REST_SECONDS = 5.0
+"""Longer than halves settle, and than ten rounds of joining, as `CollectorProcess` sets them."""
 BUCKET = "s3://models"
 NAMESPACE, MODEL, VERSION = "team-a", "telco", "v7"
 PARTITION = layout.Partition(NAMESPACE, MODEL, VERSION)
@@ -336,6 +342,8 @@ class Log:
     """Each row once."""
     written: int
     """How many there are where none is left out."""
+    repeated: int
+    """How many of these are in the files a second time, by what tells rows apart."""
     files: int
 
 
@@ -350,14 +358,16 @@ def read_log(store: ObjectStore, since: datetime, until: datetime, partition: la
 
 def _read_log(store: ObjectStore, since: datetime, until: datetime, partition: layout.Partition) -> Log:
     found: dict[tuple[str, int], dict[str, Any]] = {}
-    written = files = 0
+    copies: Counter[tuple[str, int]] = Counter()
+    files = 0
     for day in layout.days(since, until):
         for file in store.files.list(layout.day_folder(layout.root(BUCKET), partition, day)).files:
             rows = pq.read_table(io.BytesIO(store.files.read(file.uri))).to_pylist()
             found |= {(row["event_id"], row["row"]): row for row in rows if since <= row["time"] < until}
-            written += len(rows)
+            copies.update((row["event_id"], row["row"]) for row in rows)
             files += 1
-    return Log(sorted(found.values(), key=lambda row: (row["time"], row["event_id"], row["row"])), written, files)
+    rows = sorted(found.values(), key=lambda row: (row["time"], row["event_id"], row["row"]))
+    return Log(rows, copies.total(), copies.total() - len(copies), files)
 
 
 def pending(store: ObjectStore) -> list[str]:
@@ -369,3 +379,25 @@ def settled(store: ObjectStore, running: Sequence[CollectorProcess]) -> bool:
     """Whether all that was sent has been flushed, and all that came of it joined."""
     buffered = [path for one in running for path in (one.folder / "buffer/events").glob("*")]
     return not buffered and not [uri for uri in pending(store) if "/new-" in uri]
+
+
+def wait_for_rest(store: ObjectStore, running: Sequence[CollectorProcess], seconds: float = 300) -> None:
+    """Return when all is joined, and the collectors have changed nothing in the log for many of their rounds."""
+    changed, before = time.monotonic(), frozenset[str]()
+
+    def rests() -> bool:
+        nonlocal changed, before
+        files = frozenset(file.uri for file in store.files.list(layout.root(BUCKET)).files)
+        if files != before or not settled(store, running):
+            changed, before = time.monotonic(), files
+        return time.monotonic() - changed > REST_SECONDS
+
+    wait_for(rests, "the collectors to have nothing to do", seconds)
+
+
+def end_day(store: ObjectStore, folder: Path, day: date) -> None:
+    """Do now what the sweep does with a day's files once it is over."""
+    compactor = Compactor(store.files, StoreClock(), Settings(storage_uri=BUCKET, buffer_dir=folder))
+    uri = layout.day_folder(layout.root(BUCKET), PARTITION, day)
+    while files := plans.to_merge(store.files.list(uri).files, over=True):
+        compactor.merge(uri, files)

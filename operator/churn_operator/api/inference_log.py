@@ -18,9 +18,16 @@ A row is there about half a minute after its request.
 
 **Which request belongs to which response.** A client may choose the `Ce-Id`, and may repeat it. Events are told apart
 by namespace, InferenceService, type, id, time and the digest of their body; those that agree in all of it are one event
-that arrived twice. Among events of one id, each response belongs to the latest unanswered request before it that has
-as many rows; where there is one request and one response, clocks are not asked. So a client can at worst confuse its
-own requests that it sends at the same time under one id.
+that arrived twice. Among the events of one id that are there when they are joined, each response belongs to the latest
+unanswered request before it that has as many rows; where there is one request and one response, clocks are not asked.
+An id that is used once, as those are that KServe's agent makes, confuses nothing. A client that uses one again before
+both events of the last time are in the object store can confuse its own requests, and no others: replicas take events
+independently, and a later response may be there before an earlier one.
+
+**What waits in vain.** The half of a request that failed, like every other whose other one does not come, waits for a
+quarter of an hour (`orphan_seconds`) after it came to the object store, however many do; then it is dropped, and
+counted. Only of ids that are used again and again without an answer can more wait than a collector's memory holds, some
+ten thousand halves: the oldest go sooner, counted as `TooMany`.
 
 **Personal data** is dropped or hashed before an event is kept anywhere, the collector's own disk included: an event is
 acknowledged only once the contract of its version is known. Of a request nothing is kept but the contract's columns and

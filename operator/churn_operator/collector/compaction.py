@@ -1,10 +1,12 @@
 """In the object store: halves become rows of the log, small files become large ones, old ones go."""
 
 import asyncio
+import itertools
 import logging
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,7 +15,7 @@ from churn_operator.api.inference_log import PENDING, Partition, day_folder
 from churn_operator.api.inference_log import root as log_root
 from churn_operator.collector import metrics, plans, tables
 from churn_operator.collector.clock import StoreClock
-from churn_operator.collector.halves import join, micros
+from churn_operator.collector.halves import Half, batches, join, micros, newest
 from churn_operator.collector.settings import Settings
 from churn_operator.storage.files import Gone, Listed, Store
 from churn_operator.storage.files import join as join_uri
@@ -28,7 +30,7 @@ class Overtaken(Exception):
 class Compactor:
     """Rounds of joining, and sweeps. Every replica does both, and none knows of another."""
 
-    def __init__(self, store: Store, clock: StoreClock, settings: Settings, mark: Callable[[], None]) -> None:
+    def __init__(self, store: Store, clock: StoreClock, settings: Settings) -> None:
         self._store = store
         self._root = log_root(settings.storage_uri)
         self._clock = clock
@@ -36,8 +38,6 @@ class Compactor:
         self._patience = timedelta(seconds=settings.orphan_seconds)
         self._retention = timedelta(days=settings.retention_days)
         self._replica = f"{socket.gethostname()}{settings.buffer_dir}"
-        self._mark = mark
-        """Says that there is progress: a round may take long."""
 
     async def join(self) -> bool:
         """Join what has settled, version by version; whether there was any.
@@ -52,7 +52,6 @@ class Compactor:
         random.shuffle(versions)  # two replicas that begin together need not go on together
         worked = False
         for partition, files in versions:
-            self._mark()
             turn = listing.at - self._settle * plans.turn(self._replica, partition)
             inputs = plans.to_join(files, turn, self._settle, self._patience)
             if inputs:
@@ -75,10 +74,21 @@ class Compactor:
         gone = set(expired)
         days = plans.by_day(self._root, (file for file in listing.files if file not in gone))
         for (partition, day), files in days.items():
-            self._mark()
             if day < (now - timedelta(days=1)).date() and (inputs := plans.to_merge(files, over=True)):
-                await self._work("merge", self._merge, day_folder(self._root, partition, day), inputs)
+                await self._work("merge", self.merge, day_folder(self._root, partition, day), inputs)
         return False
+
+    def merge(self, folder: str, inputs: Sequence[Listed]) -> None:
+        """In a thread: many files of a day become one.
+
+        Raises:
+            Overtaken: another replica has done it, or is about to.
+            JobError: the object store refuses, or is away.
+        """
+        if found := list(self._read(inputs, tables.rows_of)):
+            table = tables.merged(found)
+            self._store.write(join_uri(folder, plans.rows_name(0, inputs)), tables.to_parquet(table))
+        self._store.delete([file.uri for file in inputs])
 
     async def _work(self, name: str, work: Callable[..., None], *arguments: Any) -> bool:
         try:
@@ -92,51 +102,76 @@ class Compactor:
         return True
 
     def _join(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> None:
-        """In a thread. First all that was in the inputs is written elsewhere, then they are deleted."""
-        halves = [half for table in self._read(inputs, tables.halves_of) for half in table]
-        joined = join(halves, micros(now - self._patience))
-        folders = set()
-        for number, part in enumerate(tables.log_parts(joined.pairs)):
-            folder = day_folder(self._root, partition, part.day)
-            self._store.write(join_uri(folder, plans.rows_name(number, inputs)), tables.to_parquet(part.table))
-            metrics.ROWS.inc(part.table.num_rows)
-            folders.add(folder)
-        if joined.waiting:
-            name = plans.waiting_name(min(half.since for half in joined.waiting), inputs)
-            uri = join_uri(self._root, PENDING, partition.path, name)
-            self._store.write(uri, tables.to_parquet(tables.halves_table(joined.waiting)))
-        self._store.delete([file.uri for file in inputs])
-        for half in joined.orphans:
-            metrics.DROPPED.labels("NoResponse" if half.role == "request" else "NoRequest").inc()
-        for folder in sorted(folders):
+        """In a thread: the rows, and then fewer files of their days."""
+        for folder in self._to_log(partition, inputs, now):
             if merge := plans.to_merge(self._store.list(folder).files, over=False):
-                self._merge(folder, merge)
+                self.merge(folder, merge)
 
-    def _merge(self, folder: str, inputs: Sequence[Listed]) -> None:
-        """In a thread: many files of a day become one."""
-        found = self._read(inputs, lambda table: table)
-        if found:
-            table = tables.merged(found)
-            self._store.write(join_uri(folder, plans.rows_name(0, inputs)), tables.to_parquet(table))
+    def _to_log(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> list[str]:
+        """The days' folders with new rows. First all that was in the inputs is written elsewhere, then they go."""
+        folders, lost, number = set(), Counter[str](), itertools.count()
+        pairs = self._pairs(partition, inputs, now, lost)
+        for batch in batches(pairs, lambda pair: pair[0].weight + pair[1].weight, plans.MOST):
+            for part in tables.log_parts(batch):
+                folder = day_folder(self._root, partition, part.day)
+                name = plans.rows_name(next(number), inputs)
+                self._store.write(join_uri(folder, name), tables.to_parquet(part.table))
+                metrics.ROWS.inc(part.table.num_rows)
+                folders.add(folder)
         self._store.delete([file.uri for file in inputs])
+        for reason, count in lost.items():
+            metrics.DROPPED.labels(reason).inc(count)
+        return sorted(folders)
 
-    def _read(self, inputs: Sequence[Listed], understand: Callable[[Any], Any]) -> list[Any]:
-        """What the files hold; one that nobody can read is put aside.
+    def _pairs(
+        self, partition: Partition, inputs: Sequence[Listed], now: datetime, lost: Counter[str]
+    ) -> Iterator[tuple[Half, Half]]:
+        """Shard by shard; what goes on waiting is written, and what never will be a row is counted as lost."""
+        new = [half for found in self._read(filter(_is_new, inputs), tables.halves_of) for half in found]
+        for shard in plans.shards(inputs):
+            halves = self._shard(shard, new, inputs, lost)
+            joined = join(halves, micros(now - self._patience))
+            if joined.waiting:
+                name = plans.waiting_name(shard, joined.waiting, inputs)
+                uri = join_uri(self._root, PENDING, partition.path, name)
+                self._store.write(uri, tables.to_parquet(tables.halves_table(joined.waiting)))
+            lost.update("NoResponse" if half.role == "request" else "NoRequest" for half in joined.orphans)
+            yield from joined.pairs
+
+    def _shard(
+        self, shard: plans.Shard, new: Iterable[Half], inputs: Iterable[Listed], lost: Counter[str]
+    ) -> list[Half]:
+        """The halves of a shard: only those of few ids, used again and again, can be more than memory holds."""
+        files = [file for file in inputs if (found := plans.waiting_in(file)) and found.shard.meets(shard)]
+        halves = [half for half in new if shard.holds(half)]
+        for found in self._read(files, lambda table: tables.halves_of(table, *shard)):
+            halves += found
+            kept = newest(halves, 2 * plans.MOST)
+            lost["TooMany"] += len(halves) - len(kept)
+            halves = kept
+        return halves
+
+    def _read(self, inputs: Iterable[Listed], understand: Callable[[Any], Any]) -> Iterator[Any]:
+        """What the files hold, one after the other; one that nobody can read is put aside.
 
         Raises:
             Overtaken: one of them is gone.
         """
-        found = []
         for file in inputs:
             try:
                 data = self._store.read(file.uri)
             except Gone as error:
                 raise Overtaken(file.uri) from error
             try:
-                found.append(understand(tables.from_parquet(data)))
+                found = understand(tables.from_parquet(data))
             except ValueError as error:
                 aside = join_uri(self._root, plans.DAMAGED, PurePosixPath(file.uri).name)
                 log.warning("damaged file", extra={"fields": {"uri": file.uri, "now": aside, "error": str(error)}})
                 self._store.write(aside, data)
                 metrics.DROPPED.labels("Damaged").inc()
-        return found
+            else:
+                yield found
+
+
+def _is_new(file: Listed) -> bool:
+    return plans.waiting_in(file) is None

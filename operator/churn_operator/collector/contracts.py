@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import threading
 import time
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _KEPT = 1000
 """Versions in memory."""
+_COPIES_BYTES = 16 << 20
+"""Of copies on the own disk, which the chart gives 64 MiB more than the buffer may take."""
 _PAUSES = (1.0, 60.0)
 """Seconds after a failure before the next attempt: the first, and what doubling ends at."""
 _PATIENCE = 5.0
@@ -36,6 +40,7 @@ class Contracts:
         self._key = key
         self._readers: OrderedDict[str, Reader] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Reader]] = {}
+        self._disk = threading.Lock()
         self._failed: OrderedDict[str, tuple[float, float, str]] = OrderedDict()
         """When it may be tried again, the pause before that, and what was wrong."""
 
@@ -95,12 +100,30 @@ class Contracts:
     def _read(self, uri: str) -> Contract:
         """In a thread. A copy on the own disk is there also while the object store is away."""
         copy = self._folder / f"{PurePosixPath(uri).name}.json"
-        if copy.is_file():
-            try:
-                return Contract.model_validate_json(copy.read_bytes())
-            except ValidationError:
-                log.warning("a copy of a contract is damaged", extra={"fields": {"path": str(copy)}})
+        with self._disk:
+            if copy.is_file() and (kept := _kept(copy)):
+                return kept
         _, files = load_files(reference(uri), (CONTRACT_FILE,))
         contract = Contract.model_validate_json(files[CONTRACT_FILE])
-        LocalStore().write(str(copy), files[CONTRACT_FILE])
+        with self._disk:
+            LocalStore().write(str(copy), files[CONTRACT_FILE])
+            self._forget_copies()
         return contract
+
+    def _forget_copies(self) -> None:
+        """Those go that were read longest ago; each can be had again."""
+        states = [(path.stat(), path) for path in self._folder.iterdir()]
+        size = 0
+        for state, path in sorted(states, key=lambda one: one[0].st_mtime_ns, reverse=True):
+            size += state.st_size
+            if size > _COPIES_BYTES:
+                path.unlink()
+
+
+def _kept(copy: Path) -> Contract | None:
+    os.utime(copy)
+    try:
+        return Contract.model_validate_json(copy.read_bytes())
+    except ValidationError:
+        log.warning("a copy of a contract is damaged", extra={"fields": {"path": str(copy)}})
+        return None

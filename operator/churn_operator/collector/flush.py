@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import attrgetter
 
 from churn_operator.api.inference_log import PENDING, Partition
 from churn_operator.collector import metrics, tables
 from churn_operator.collector.buffer import Buffer, Segment
 from churn_operator.collector.clock import StoreClock
-from churn_operator.collector.halves import Half, decode, micros
-from churn_operator.collector.plans import new_name
+from churn_operator.collector.halves import Half, batches, decode, micros
+from churn_operator.collector.plans import MOST, new_name
 from churn_operator.storage.files import Store, join
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Flusher:
                     continue
                 halves[partition].append(half._replace(since=now))
         for partition, found in halves.items():
-            name = new_name(half.key for half in found)
-            data = tables.to_parquet(tables.halves_table(found))
-            self._store.write(join(self._root, PENDING, partition.path, name), data)
+            for batch in batches(found, attrgetter("weight"), MOST):
+                data = tables.to_parquet(tables.halves_table(batch))
+                self._store.write(join(self._root, PENDING, partition.path, new_name(batch)), data)
         return sum(map(len, halves.values()))

@@ -5,14 +5,16 @@ A half goes through the disk buffer and `pending/` as it is; only two that belon
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from churn_operator.api.inference_log import Partition
 from churn_operator.collector.event import Event
 from churn_operator.collector.rows import Answer, Column, Row
+
+T = TypeVar("T")
 
 
 class Half(NamedTuple):
@@ -37,6 +39,11 @@ class Half(NamedTuple):
     """How many these are."""
     since: int = 0
     """When it was first seen in the object store; 0 until then."""
+
+    @property
+    def weight(self) -> int:
+        """How many bytes of memory it takes to work on it, about: Parquet of what repeats itself is far smaller."""
+        return 1000 + len(self.columns) + 8 * len(self.body) + 300 * self.size
 
 
 class Joined(NamedTuple):
@@ -94,6 +101,27 @@ def decode(record: bytes) -> tuple[Partition, Half]:
         raise ValueError(f"no record of the buffer: {error}") from None
 
 
+def batches(items: Iterable[T], weigh: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """The items in lists that weigh no more than that, if one alone does not."""
+    batch: list[T] = []
+    weight = 0
+    for item in items:
+        if batch and weight + weigh(item) > most:
+            yield batch
+            batch, weight = [], 0
+        batch.append(item)
+        weight += weigh(item)
+    if batch:
+        yield batch
+
+
+def newest(halves: Sequence[Half], most: int) -> list[Half]:
+    """Those that came last to the object store and weigh no more than that; all, where they do not weigh more."""
+    if sum(half.weight for half in halves) <= most:
+        return list(halves)
+    return next(batches(sorted(halves, key=attrgetter("since"), reverse=True), attrgetter("weight"), most))
+
+
 def join(halves: Iterable[Half], expired: int) -> Joined:
     """Pairs requests with responses by the rule of `api.inference_log`; what waits since before `expired` is alone."""
     calls: dict[str, dict[str, Half]] = defaultdict(dict)
@@ -112,16 +140,17 @@ def join(halves: Iterable[Half], expired: int) -> Joined:
 
 def _pair(call: list[Half]) -> tuple[list[tuple[Half, Half]], list[Half]]:
     """The pairs among the halves of one id, and what is left."""
-    requests = sorted((half for half in call if half.role == "request"), key=attrgetter("stamp", "key"))
-    responses = sorted((half for half in call if half.role == "response"), key=attrgetter("stamp", "key"))
-    if len(requests) == len(responses) == 1 and requests[0].size == responses[0].size:
-        return [(requests[0], responses[0])], []
+    if len(call) == 2:
+        request, response = sorted(call, key=attrgetter("role"))
+        if request.role != response.role and request.size == response.size:
+            return [(request, response)], []
+    unanswered: dict[int, list[Half]] = defaultdict(list)
     pairs, alone = [], []
-    for response in responses:
-        before = [half for half in requests if half.stamp <= response.stamp and half.size == response.size]
-        if before:
-            pairs.append((before[-1], response))
-            requests.remove(before[-1])
+    for half in sorted(call, key=attrgetter("stamp", "role", "key")):  # at the same time, a request comes first
+        if half.role == "request":
+            unanswered[half.size].append(half)
+        elif before := unanswered[half.size]:
+            pairs.append((before.pop(), half))
         else:
-            alone.append(response)
-    return pairs, [*requests, *alone]
+            alone.append(half)
+    return pairs, [*(half for same in unanswered.values() for half in same), *alone]

@@ -6,7 +6,7 @@ EVENTS = Counter("churn_collector_events", "Events by type and by what became of
 """type: request, response, none. outcome: Stored, Ignored (nothing to log), Refused (no event), Later (503)."""
 DROPPED = Counter("churn_collector_dropped", "What will never be a row of the log, by reason", ["reason"])
 """NotAnEvent, TooSlow, TooLarge, Unreadable, Forbidden, BufferFull, DiskFailed, NoContract, NoResponse, NoRequest,
-Damaged."""
+TooMany (of few ids), Damaged."""
 WRONG_CLOCKS = Counter("churn_collector_wrong_clocks", "Events whose time could not be right, logged under the present")
 COMMIT_SECONDS = Histogram(
     "churn_collector_commit_seconds",

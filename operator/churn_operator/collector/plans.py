@@ -5,34 +5,71 @@ may hold a row twice, which readers see through. Nothing is deleted before all t
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from churn_operator.api.inference_log import PENDING, SUFFIX, Partition, parse_key
 from churn_operator.collector.event import digest
-from churn_operator.collector.halves import micros
+from churn_operator.collector.halves import Half, batches, micros
 from churn_operator.storage.files import Listed
 
+MOST = 32 << 20
+"""Of halves, by weight, that are worked on at once: of new ones, and of one shard of all; of few ids, twice as much."""
 BATCH_BYTES = 4 << 20
-"""Of Parquet, that are worked on at once: some ten times as much in memory."""
+"""Of Parquet of the log, that become one file: some ten times as much in memory."""
 FEW = 8
 """So many files of about one size are made one."""
+_MOST_SHARDS = 4096
+_UNKNOWN = 10
+"""A file whose name does not tell its weight is taken to weigh so many times its size."""
 DAMAGED = "damaged"
 """Below the log's root: files that nobody can read."""
-_WAITING = re.compile(r"waiting-(\d{16})-[0-9a-f]{32}" + re.escape(SUFFIX))
+_NEW = re.compile(r"new-(\d{12})-[0-9a-f]{32}" + re.escape(SUFFIX))
+_WAITING = re.compile(r"waiting-(\d{16})-(\d{12})-([0-9a-f]{4})-([0-9a-f]{4})-[0-9a-f]{32}" + re.escape(SUFFIX))
 _PENDING_KEY = re.compile(PENDING + r"/namespace=([^/]+)/model=([^/]+)/version=([^/]+)/[^/]+" + re.escape(SUFFIX))
 
 
-def new_name(keys: Iterable[str]) -> str:
+class Shard(NamedTuple):
+    """A range of calls, by the first four hexadecimal digits: halves that belong together are in the same one."""
+
+    first: str
+    last: str
+
+    def meets(self, other: "Shard") -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+    def holds(self, half: Half) -> bool:
+        return self.first <= half.call[:4] <= self.last
+
+
+EVERYTHING = Shard("0000", "ffff")
+
+
+class Waiting(NamedTuple):
+    """What the name of a file tells of halves that found no other one yet."""
+
+    since: int
+    """When the first of them came."""
+    weight: int
+    shard: Shard
+
+
+def new_name(halves: Sequence[Half]) -> str:
     """Of a file of halves that come from a buffer."""
-    return f"new-{digest(*sorted(keys))}{SUFFIX}"
+    return f"new-{_weight(halves):012d}-{digest(*sorted(half.key for half in halves))}{SUFFIX}"
 
 
-def waiting_name(since: int, inputs: Sequence[Listed]) -> str:
-    """Of a file of halves that found no other one yet; `since` is when the first of them came."""
-    return f"waiting-{since:016d}-{_inputs_digest(inputs)}{SUFFIX}"
+def waiting_name(shard: Shard, halves: Sequence[Half], inputs: Sequence[Listed]) -> str:
+    """Of a file of halves that found no other one yet, made of these files."""
+    since = min(half.since for half in halves)
+    return f"waiting-{since:016d}-{_weight(halves):012d}-{shard.first}-{shard.last}-{_inputs_digest(inputs)}{SUFFIX}"
+
+
+def _weight(halves: Iterable[Half]) -> int:
+    return sum(half.weight for half in halves)
 
 
 def rows_name(number: int, inputs: Sequence[Listed]) -> str:
@@ -56,19 +93,43 @@ def by_partition(root: str, files: Iterable[Listed]) -> Mapping[Partition, list[
 def to_join(files: Iterable[Listed], now: datetime, settle: timedelta, patience: timedelta) -> list[Listed]:
     """The files of one version whose halves are to be joined now; none where there is nothing to do.
 
-    New ones wait until the other replicas must have written theirs too. Files of what waits are joined again when there
-    is something new, when they have become many, or when what they hold has waited long enough.
+    New ones wait until the other replicas must have written theirs too. Whatever waits is joined again when there is
+    something new, when one shard of it has become many files, or when what it holds has waited long enough.
     """
     waiting, new = [], []
     for file in sorted(files, key=lambda file: (file.modified, file.uri)):
-        if _since(file) is not None:
+        if waiting_in(file):
             waiting.append(file)
         elif file.modified <= now - settle:
             new.append(file)
-    oldest = min((since for file in waiting if (since := _since(file)) is not None), default=None)
-    if not new and len(waiting) < FEW and (oldest is None or oldest >= micros(now - patience)):
+    told = [found for file in waiting if (found := waiting_in(file))]
+    many = max(Counter(found.shard for found in told).values(), default=0) >= FEW
+    if not new and not many and min((found.since for found in told), default=micros(now)) >= micros(now - patience):
         return []
-    return [*_batch(waiting, BATCH_BYTES // 2), *_batch(new, BATCH_BYTES // 2)]
+    return [*waiting, *next(batches(new, weight, MOST), ())]
+
+
+def waiting_in(file: Listed) -> Waiting | None:
+    """What the file's name tells; None where it is a file of new halves."""
+    match = _WAITING.fullmatch(PurePosixPath(file.uri).name)
+    return Waiting(int(match[1]), int(match[2]), Shard(match[3], match[4])) if match else None
+
+
+def weight(file: Listed) -> int:
+    """How much the halves of a file weigh."""
+    if found := waiting_in(file):
+        return found.weight
+    match = _NEW.fullmatch(PurePosixPath(file.uri).name)
+    return int(match[1]) if match else _UNKNOWN * file.size
+
+
+def shards(inputs: Iterable[Listed]) -> list[Shard]:
+    """What is worked on one after the other, so that each time there is no more than memory holds."""
+    total, count = sum(map(weight, inputs)), 1
+    while count * MOST < total and count < _MOST_SHARDS:
+        count *= 2
+    step = 0x10000 // count
+    return [Shard(f"{start:04x}", f"{start + step - 1:04x}") for start in range(0, 0x10000, step)]
 
 
 def turn(replica: str, partition: Partition) -> float:
@@ -111,11 +172,6 @@ def to_delete(root: str, files: Iterable[Listed], now: datetime, retention: time
         if day is not None and day < last:
             found.append(file)
     return found
-
-
-def _since(file: Listed) -> int | None:
-    match = _WAITING.fullmatch(PurePosixPath(file.uri).name)
-    return int(match[1]) if match else None
 
 
 def _batch(files: Sequence[Listed], most: int) -> list[Listed]:

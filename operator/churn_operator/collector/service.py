@@ -17,13 +17,14 @@ from churn_operator.collector.flush import Flusher
 from churn_operator.collector.pauses import Pauses
 from churn_operator.collector.server import Receiver, application
 from churn_operator.collector.settings import Settings
+from churn_operator.collector.watched import WatchedStore
 from churn_operator.storage.failure import JobError
-from churn_operator.storage.files import open_store
+from churn_operator.storage.files import Store, open_store
 
 log = logging.getLogger(__name__)
 
 _STUCK = 600.0
-"""Seconds without progress after which a loop counts as stuck: longer than the object store's slowest refusal."""
+"""Seconds without an answer after which a loop counts as stuck: longer than the object store's slowest refusal."""
 _DISK_STUCK = 30.0
 
 
@@ -39,9 +40,11 @@ class Collector:
         )
         self._contracts = Contracts(settings.buffer_dir / "contracts", key)
         self._receiver = Receiver(self._buffer, self._contracts, clock, settings.max_event_bytes)
-        self._flusher = Flusher(self._buffer, store, log_root, clock, settings.flush_bytes)
-        self._compactor = Compactor(store, clock, settings, lambda: self._beat("join"))
         self._beats: dict[str, float] = {}
+        flushing, joining, sweeping = (self._watched(store, name) for name in ("flush", "join", "sweep"))
+        self._flusher = Flusher(self._buffer, flushing, log_root, clock, settings.flush_bytes)
+        self._joiner = Compactor(joining, clock, settings)
+        self._sweeper = Compactor(sweeping, clock, settings)
         self._work: list[asyncio.Task[None]] = []
         metrics.BUFFER_LIMIT.set(settings.buffer_bytes)
         metrics.BUFFER_BYTES.set_function(lambda: self._buffer.size)
@@ -58,8 +61,8 @@ class Collector:
         self._work = [
             asyncio.create_task(self._buffer.run(), name="buffer"),
             asyncio.create_task(self._repeat("flush", self._flusher.flush, min(1.0, s.flush_seconds / 4))),
-            asyncio.create_task(self._repeat("join", self._compactor.join, s.compact_seconds)),
-            asyncio.create_task(self._repeat("sweep", self._compactor.sweep, s.sweep_seconds)),
+            asyncio.create_task(self._repeat("join", self._joiner.join, s.compact_seconds)),
+            asyncio.create_task(self._repeat("sweep", self._sweeper.sweep, s.sweep_seconds)),
         ]
         try:
             await site.start()
@@ -84,7 +87,7 @@ class Collector:
         if (since := self._buffer.committing_since) is not None and now - since > _DISK_STUCK:
             return f"the disk has not answered for {now - since:.0f} s"
         for name, beat in self._beats.items():
-            if now - beat > _STUCK + (self._settings.sweep_seconds if name == "sweep" else 0):
+            if now - beat > _STUCK:
                 return f"no {name} for {now - beat:.0f} s"
         return None
 
@@ -92,8 +95,12 @@ class Collector:
         """Why events had better go to another replica, if there is a reason."""
         return "the disk buffer is full" if self._buffer.is_full else self.healthy()
 
-    def _beat(self, name: str) -> None:
-        self._beats[name] = time.monotonic()
+    def _watched(self, store: Store, name: str) -> WatchedStore:
+        return WatchedStore(store, lambda: self._beat(name))
+
+    def _beat(self, name: str, pause: float = 0) -> None:
+        """There is progress, and the next is due after a pause."""
+        self._beats[name] = time.monotonic() + pause
 
     async def _repeat(self, name: str, work: Callable[[], Awaitable[bool]], seconds: float) -> None:
         """Do it again and again: at once while there is more to do, after growing pauses while it fails."""
@@ -112,6 +119,7 @@ class Collector:
                     log.info("works again", extra={"fields": {"work": name, "after": time.monotonic() - failing_since}})
                 failing_since = None
                 pauses.after_success()
+            self._beat(name, pause)
             await asyncio.sleep(pause)
 
     def _tell(self, name: str, error: Exception, since: float, pause: float) -> None:
@@ -120,8 +128,13 @@ class Collector:
             metrics.FLUSHES.labels("Failed").inc()
         else:
             metrics.COMPACTIONS.labels(name, "Failed").inc()
-        expected = isinstance(error, JobError)
-        log.warning("the object store does not do it", exc_info=None if expected else error, extra={"fields": fields})
+        match error:
+            case JobError():
+                log.warning("the object store does not do it", extra={"fields": fields})
+            case OSError():
+                log.warning("the own disk does not do it", extra={"fields": fields})
+            case _:
+                log.warning("it failed", exc_info=error, extra={"fields": fields})
 
     async def _empty(self) -> bool:
         """Flush everything, within `stop_seconds`."""
@@ -132,7 +145,7 @@ class Collector:
                 while self._buffer.sealed():
                     try:
                         await self._flusher.flush()
-                    except JobError as error:
+                    except (JobError, OSError) as error:
                         self._tell("flush", error, 0, pause := pauses.after_failure())
                         await asyncio.sleep(pause)
         except TimeoutError:

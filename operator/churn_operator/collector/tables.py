@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from churn_operator.api.inference_log import COLUMNS
@@ -38,7 +39,7 @@ class Part(NamedTuple):
 
 def to_parquet(table: Any) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     found: bytes = sink.getvalue().to_pybytes()
     return found
 
@@ -47,9 +48,14 @@ def from_parquet(data: bytes) -> Any:
     """The table.
 
     Raises:
-        ValueError: it is none; pyarrow's own errors are of that kind.
+        ValueError: it is none, or is damaged: pyarrow says so by errors of many kinds.
     """
-    return pq.read_table(pa.BufferReader(data), use_threads=False)
+    try:
+        table = pq.read_table(pa.BufferReader(data), use_threads=False, page_checksum_verification=True)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"no Parquet that can be read: {error}") from error
+    return table
 
 
 def halves_table(halves: Sequence[Half]) -> Any:
@@ -59,15 +65,28 @@ def halves_table(halves: Sequence[Half]) -> Any:
     )
 
 
-def halves_of(table: Any) -> Iterable[Half]:
-    """The halves of a table.
+def halves_of(table: Any, first: str = "", last: str = "g") -> Iterable[Half]:
+    """The halves of a table whose calls begin with four digits from the first to the last.
 
     Raises:
         ValueError: it holds something else.
     """
     if not table.schema.equals(_HALVES):
         raise ValueError("the columns are not those of halves")
-    return (Half(*values) for values in zip(*(column.to_pylist() for column in table.columns), strict=True))
+    digits = pc.utf8_slice_codeunits(table["call"], 0, 4)
+    found = table.filter(pc.and_(pc.greater_equal(digits, first), pc.less_equal(digits, last)))
+    return (Half(*values) for values in zip(*(column.to_pylist() for column in found.columns), strict=True))
+
+
+def rows_of(table: Any) -> Any:
+    """The table, if it holds rows of the log.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if table.column_names[: len(COLUMNS)] != list(COLUMNS):
+        raise ValueError("the columns are not those of the log")
+    return table
 
 
 def log_parts(pairs: Iterable[tuple[Half, Half]]) -> list[Part]:

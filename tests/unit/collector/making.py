@@ -1,11 +1,13 @@
 """Events, contracts and files for tests of the collector."""
 
 import json
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
 from churn_operator.api.contract import Contract, Feature
 from churn_operator.api.data import PersonalData
+from churn_operator.collector.event import digest
 from churn_operator.collector.halves import Half
 from churn_operator.storage.files import Listed
 
@@ -47,7 +49,7 @@ def half(role: str, second: float, key: str = "", *, call: str = "a", size: int 
     stamp = round(NOW.timestamp() * 1_000_000 + second * 1_000_000)
     return Half(
         role,
-        call,
+        digest(call),
         key or f"{role}-{call}-{second}",
         stamp,
         stamp,
@@ -67,3 +69,10 @@ def only(folder: Path) -> Path:
     """The one file of a folder."""
     (found,) = folder.iterdir()
     return found
+
+
+def damage(data: bytes, seed: int) -> bytes:
+    """The same with eight bytes replaced, and with the first and last ones by which a Parquet file is known."""
+    chance = random.Random(seed)  # noqa: S311 - no secret hangs on it
+    at = chance.randrange(4, len(data) - 16)
+    return data[:at] + chance.randbytes(8) + data[at + 8 :]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from unit.collector.making import half
 
 from churn_operator.api.inference_log import Partition
-from churn_operator.collector.halves import Half, decode, encode, join
+from churn_operator.collector.halves import Half, batches, decode, encode, join, newest
 
 CALLS: dict[str, tuple[list[Half], list[tuple[str, str]], list[str]]] = {
     "two halves": ([half("request", 0, "r"), half("response", 1, "s")], [("r", "s")], []),
@@ -38,6 +38,21 @@ CALLS: dict[str, tuple[list[Half], list[tuple[str, str]], list[str]]] = {
         [("r1", "s1")],
         ["r2"],
     ),
+    "an id used again, while what lies between is at another replica": (
+        [half("request", 0, "r1"), half("response", 3, "s2")],
+        [("r1", "s2")],
+        [],
+    ),
+    "an id used twice at the same time": (
+        [half("request", 0, "r1"), half("request", 1, "r2"), half("response", 2, "s1"), half("response", 3, "s2")],
+        [("r2", "s1"), ("r1", "s2")],
+        [],
+    ),
+    "two halves at the same time": (
+        [half("response", 1, "s"), half("request", 1, "r"), half("request", 2, "r2")],
+        [("r", "s")],
+        ["r2"],
+    ),
 }
 
 
@@ -47,6 +62,28 @@ def test_halves_are_joined(halves: list[Half], pairs: list[tuple[str, str]], wai
     assert [(request.key, response.key) for request, response in joined.pairs] == pairs
     assert sorted(half.key for half in joined.waiting) == waiting
     assert joined.orphans == []
+
+
+class Stamp(int):
+    """A time that counts how often it is compared."""
+
+    compared = 0
+
+    def __lt__(self, other: int) -> bool:
+        Stamp.compared += 1
+        return int(self) < int(other)
+
+    def __le__(self, other: int) -> bool:
+        Stamp.compared += 1
+        return int(self) <= int(other)
+
+
+def test_an_id_that_is_used_for_everything_costs_no_more_than_sorting() -> None:
+    halves = [half(role, at) for at in range(2000) for role in ("request", "response")]
+    halves = [one._replace(stamp=Stamp(one.stamp)) for one in halves]
+    Stamp.compared = 0
+    assert len(join(halves, expired=0).pairs) == 2000
+    assert Stamp.compared < 20 * len(halves)
 
 
 def test_what_waited_for_too_long_goes() -> None:
@@ -87,6 +124,17 @@ def test_every_half_ends_in_one_place_whatever_the_order(
     shuffled = order.sample(halves, len(halves))
     again = join(shuffled, expired)
     assert sorted(again.pairs) == sorted(joined.pairs)
+
+
+def test_batches_weigh_no_more_than_that_unless_one_alone_does() -> None:
+    assert list(batches([1, 2, 3, 9, 1], int, 5)) == [[1, 2], [3], [9], [1]]
+    assert list(batches([], int, 5)) == []
+
+
+def test_of_too_many_the_newest_stay() -> None:
+    halves = [half("request", since, since=since) for since in (2, 3, 1)]
+    assert newest(halves, 3 * halves[0].weight) == halves
+    assert [one.since for one in newest(halves, 2 * halves[0].weight)] == [3, 2]
 
 
 def test_a_record_holds_all_of_a_half() -> None:

@@ -2,11 +2,14 @@
 
 from datetime import date, timedelta
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from unit.collector.making import NOW, half, listed
 
 from churn_operator.api.inference_log import Partition, day_folder
 from churn_operator.collector import plans
-from churn_operator.collector.halves import micros
+from churn_operator.collector.halves import Half, micros
 from churn_operator.storage.files import Listed
 
 ROOT = "s3://churn/models/inference-log"
@@ -14,13 +17,16 @@ TELCO = Partition("team-a", "telco", "v7")
 SETTLE, PATIENCE = timedelta(seconds=20), timedelta(minutes=15)
 
 
-def new(key: str, age: float, size: int = 100) -> Listed:
-    return listed(plans.new_name([key]), size, NOW - timedelta(seconds=age))
+HALF, LARGE = half("request", 0), half("request", 0, size=1000)
 
 
-def waiting(since_age: float, number: int = 0) -> Listed:
-    name = plans.waiting_name(micros(NOW - timedelta(seconds=since_age)), [listed(f"{number}")])
-    return listed(name, modified=NOW)
+def new(key: str, age: float, one: Half = HALF) -> Listed:
+    return listed(plans.new_name([one._replace(key=key)]), modified=NOW - timedelta(seconds=age))
+
+
+def waiting(since_age: float, number: int = 0, shard: plans.Shard = plans.EVERYTHING) -> Listed:
+    since = micros(NOW - timedelta(seconds=since_age))
+    return listed(plans.waiting_name(shard, [HALF._replace(since=since)], [listed(f"{number}")]))
 
 
 def chosen(*files: Listed) -> list[Listed]:
@@ -49,14 +55,37 @@ def test_many_files_of_what_waits_become_one() -> None:
     assert sorted(chosen(*files)) == sorted(files)
 
 
-def test_no_more_is_taken_at_once_than_memory_holds() -> None:
-    files = [new(str(age), age, plans.BATCH_BYTES // 5) for age in range(30, 20, -1)]
-    assert chosen(*files) == files[:2]
+def test_each_shard_of_what_waits_may_be_a_file() -> None:
+    shards = [plans.Shard(f"{number:x}000", f"{number:x}fff") for number in range(16)]
+    assert chosen(*(waiting(60, 0, shard) for shard in shards)) == []
 
 
-def test_two_are_taken_however_large() -> None:
-    files = [new(str(age), age, plans.BATCH_BYTES) for age in (30, 29, 28)]
-    assert chosen(*files) == files[:2]
+def test_no_more_is_taken_at_once_than_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "MOST", 5 * LARGE.weight // 2)
+    files = [new(str(age), age, LARGE) for age in range(30, 20, -1)]
+    assert chosen(*files, waiting(60)) == [waiting(60), *files[:2]]
+
+
+def test_one_is_taken_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "MOST", LARGE.weight - 1)
+    files = [new(str(age), age, LARGE) for age in (30, 29, 28)]
+    assert chosen(*files) == files[:1]
+
+
+def test_a_file_of_another_name_is_taken_to_be_heavy() -> None:
+    assert plans.weight(listed("new-x.parquet", 100)) == 1000
+    assert plans.weight(new("a", 0, LARGE)) == LARGE.weight
+
+
+@given(st.integers(0, 200), st.text("0123456789abcdef", min_size=4, max_size=32))
+def test_every_half_is_in_one_shard_of_what_memory_holds(heavy: int, call: str) -> None:
+    files = [listed(f"new-{plans.MOST:012d}-{number:032x}.parquet") for number in range(heavy)]
+    shards, one = plans.shards(files), HALF._replace(call=call)
+    assert len([shard for shard in shards if shard.holds(one)]) == 1
+    assert len(shards) >= heavy
+    assert len(shards) == 1 or len(shards) < 2 * heavy
+    assert all(shard.meets(plans.EVERYTHING) for shard in shards)
+    assert not shards[0].meets(shards[-1]) or len(shards) == 1
 
 
 def test_no_replica_is_first_with_every_version() -> None:
@@ -70,7 +99,7 @@ def test_the_same_files_make_a_file_of_the_same_name() -> None:
     one, two = listed("a"), listed("b")
     assert plans.rows_name(0, [one, two]) == plans.rows_name(0, [two, one])
     assert len({plans.rows_name(0, [one]), plans.rows_name(1, [one]), plans.rows_name(0, [two])}) == 3
-    assert plans.new_name([half("request", 0).key, "b"]) == plans.new_name(["b", half("request", 0).key])
+    assert plans.new_name([HALF, LARGE]) == plans.new_name([LARGE, HALF])
 
 
 def test_halves_are_found_by_their_version() -> None:

@@ -1,30 +1,38 @@
 """The collector in this process, with a folder for an object store; the integration tests have a real one."""
 
 import asyncio
+import errno
 import io
 import json
 import os
+import struct
 import threading
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pyarrow.parquet as pq
 import pytest
 from hack.bench.collecting import free_port
-from unit.collector.making import HEADERS, KEY, MODEL_URI, ROW, contract, listed
+from unit.collector.making import HEADERS, KEY, MODEL_URI, ROW, contract, damage, half, listed
 
+from churn_operator.api.contract import CONTRACT_FILE, MANIFEST_FILE, Manifest
 from churn_operator.api.data import PersonalData
-from churn_operator.collector import service
+from churn_operator.api.inference_log import Partition
+from churn_operator.collector import contracts, service, tables
 from churn_operator.collector.buffer import Buffer
 from churn_operator.collector.clock import StoreClock
 from churn_operator.collector.compaction import Compactor, Overtaken
 from churn_operator.collector.contracts import Contracts, Unknown
+from churn_operator.collector.halves import Half, encode
 from churn_operator.collector.service import Collector
 from churn_operator.collector.settings import Settings
-from churn_operator.storage.files import LocalStore
+from churn_operator.storage.bundle import sha256
+from churn_operator.storage.files import Gone, LocalStore, Store
 
 DEADLINE = 30.0
 REQUEST = json.dumps({"instances": [ROW]}).encode()
@@ -160,20 +168,52 @@ async def test_a_body_of_unknown_length_is_bounded_too(tmp_path: Path) -> None:
 
 
 async def test_without_a_contract_nothing_is_taken_and_the_store_is_not_asked_each_time(tmp_path: Path) -> None:
-    contracts = Contracts(tmp_path, None)
+    known = Contracts(tmp_path, None)
     for _ in range(2):
         with pytest.raises(Unknown, match="no file at"):
-            await contracts.get(f"{tmp_path}/models/{'1' * 64}")
+            await known.get(f"{tmp_path}/models/{'1' * 64}")
     (copy,) = [tmp_path / f"{'1' * 64}.json"]
     copy.write_text(contract().model_dump_json())
     with pytest.raises(Unknown, match="no file at"):  # the pause is not over
-        await contracts.get(f"{tmp_path}/models/{'1' * 64}")
+        await known.get(f"{tmp_path}/models/{'1' * 64}")
 
 
 async def test_a_damaged_copy_of_a_contract_is_read_again(tmp_path: Path) -> None:
     (tmp_path / f"{'1' * 64}.json").write_text("{")
     with pytest.raises(Unknown, match="no file at"):
         await Contracts(tmp_path, None).get(f"{tmp_path}/models/{'1' * 64}")
+
+
+def store_model(folder: Path, id_column: str) -> str:
+    """A model's folder with nothing in it but a contract; its address."""
+    text = contract(id_column=id_column).model_dump_json().encode()
+    manifest = Manifest(
+        estimator="LogisticRegression",
+        threshold=0.5,
+        target="churn",
+        positive_label="Yes",
+        features=("tenure", "plan"),
+        split_by=("customer",),
+        files={CONTRACT_FILE: sha256(text)},
+    )
+    data = manifest.model_dump_json().encode()
+    uri = f"{folder}/models/{sha256(data).removeprefix('sha256:')}"
+    for name, content in ((CONTRACT_FILE, text), (MANIFEST_FILE, data)):
+        LocalStore().write(f"{uri}/{name}", content)
+    return uri
+
+
+async def test_copies_of_contracts_take_no_more_than_their_share_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = [store_model(tmp_path, f"customer{number}") for number in range(6)]
+    copies = [tmp_path / f"copies/{uri.rpartition('/')[2]}.json" for uri in uris]
+    await Contracts(tmp_path / "copies", None).get(uris[0])
+    monkeypatch.setattr(contracts, "_COPIES_BYTES", 3 * copies[0].stat().st_size)
+    for uri in uris[1:]:
+        await Contracts(tmp_path / "copies", None).get(uri)
+        await Contracts(tmp_path / "copies", None).get(uris[0])  # after a restart, from the copy
+    assert [copy.exists() for copy in copies] == [True, False, False, False, True, True]
 
 
 async def test_a_record_is_synced_before_anybody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,16 +238,147 @@ async def test_a_record_is_synced_before_anybody_is_told(tmp_path: Path, monkeyp
     await asyncio.gather(task, return_exceptions=True)
 
 
-def test_what_makes_no_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    collector = Collector(settings(tmp_path))
-    assert collector.healthy() is None
-    collector._beat("join")  # noqa: SLF001 - what a loop does
-    monkeypatch.setattr(service, "_STUCK", -1.0)
-    assert str(collector.healthy()).startswith("no join for")
+class Played:
+    """A clock, and a store whose every answer takes its time by it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 30) -> None:
+        self.now, self.told, self.seconds = 1000.0, list[str | None](), seconds
+        monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(service, "open_store", lambda _: self)
+        self.collector = Collector(settings(folder, settle_seconds=1e-6))
+        self._files = LocalStore()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def answer(*arguments: Any) -> Any:
+            self.now += self.seconds
+            self.told.append(self.collector.healthy())
+            return getattr(self._files, name)(*arguments)
+
+        return answer
+
+    def beat(self, *names: str) -> None:
+        for name in names:
+            self.collector._beat(name)  # noqa: SLF001 - what a loop does before its round
+
+
+def pending_folder(folder: Path, version: str = "v7") -> Path:
+    return folder / f"store/inference-log/pending/namespace=team-a/model=telco/version={version}"
+
+
+def store_halves(folder: Path, name: str, *halves: Half) -> None:
+    LocalStore().write(str(folder / name), tables.to_parquet(tables.halves_table(halves)))
+
+
+async def test_a_slow_store_is_no_standstill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(tmp_path, monkeypatch)
+    for number in range(60):
+        one = half("request", 0, call=f"{number}", since=1), half("response", 1, call=f"{number}", since=1)
+        store_halves(pending_folder(tmp_path), f"new-{number}.parquet", *one)
+    played.beat("join")
+    assert await played.collector._joiner.join()  # noqa: SLF001 - one round of it
+    assert len(read(tmp_path / "store/inference-log")) == 60
+    (buffer := tmp_path / "buffer/events").mkdir(exist_ok=True)
+    segment = b"".join(framed(encode(Partition("team-a", "telco", f"v{n}"), half("request", 0))) for n in range(25))
+    (buffer / "0.segment").write_bytes(segment)
+    played.collector = Collector(settings(tmp_path))
+    played.beat("flush")
+    assert await played.collector._flusher.flush()  # noqa: SLF001 - one round of it
+    assert len(list(pending_folder(tmp_path).parent.glob("*/*.parquet"))) == 25
+    assert (len(played.told) > 85, set(played.told)) == (True, {None})
+
+
+async def test_each_loop_answers_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(tmp_path, monkeypatch, seconds=601)
+    played.beat("join", "sweep")
+    await played.collector._sweeper.sweep()  # noqa: SLF001 - one round of it
+    assert played.collector.healthy() == "no join for 601 s"
+    played.beat("join")
+    assert played.collector.healthy() is None
+
+
+def test_a_pause_that_was_meant_is_no_standstill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(tmp_path, monkeypatch)
+    played.collector._beat("sweep", 3600)  # noqa: SLF001 - what a loop does before it pauses
+    played.now += 4199
+    assert played.collector.healthy() is None
+    played.now += 2
+    assert played.collector.healthy() == "no sweep for 601 s"
+
+
+def framed(record: bytes) -> bytes:
+    return struct.pack(">II", len(record), zlib.crc32(record)) + record
+
+
+class Bucketless:
+    """An object store without the bucket."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def answer(given: Any, *_: Any) -> Any:
+            raise Gone(given)
+
+        return answer
+
+
+class Unplugged:
+    """An object store whose network the operating system has taken away."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def answer(*_: Any) -> Any:
+            raise OSError(errno.ENETDOWN, "Network is down")
+
+        return answer
+
+
+AWAY = {
+    "a bucket that is missing": (Bucketless(), "the object store does not do it", "there is no such bucket"),
+    "a network that is down": (Unplugged(), "the object store does not do it", "Network is down"),
+    "a disk that cannot be read": (LocalStore(), "the own disk does not do it", "Is a directory"),
+}
+
+
+@pytest.mark.parametrize(("store", "message", "text"), AWAY.values(), ids=AWAY)
+async def test_what_is_in_the_way_is_told_by_name_and_nothing_is_given_up(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    store: Store,
+    message: str,
+    text: str,
+) -> None:
+    monkeypatch.setattr(service, "open_store", lambda _: store)
+    (segment := tmp_path / "buffer/events/0.segment").parent.mkdir(parents=True)
+    if isinstance(store, LocalStore):
+        segment.mkdir()
+    else:
+        segment.write_bytes(framed(encode(Partition("team-a", "telco", "v7"), half("request", 0))))
+    (stop := asyncio.Event()).set()
+    assert not await Collector(settings(tmp_path, stop_seconds=0.5)).run(stop)
+    told = [(one.getMessage(), fields["error"]) for one in caplog.records if "error" in (fields := vars(one)["fields"])]
+    assert {said for said, _ in told} == {message}
+    assert all(text in error for _, error in told)
+    assert segment.exists()
 
 
 async def test_a_file_that_another_replica_has_joined_is_left_to_it(tmp_path: Path) -> None:
     wanted = settings(tmp_path)
-    compactor = Compactor(LocalStore(), StoreClock(), wanted, lambda: None)
+    compactor = Compactor(LocalStore(), StoreClock(), wanted)
     with pytest.raises(Overtaken):
-        compactor._read([listed("gone", folder=str(tmp_path))], lambda table: table)  # noqa: SLF001 - where it happens
+        list(compactor._read([listed("gone", folder=str(tmp_path))], lambda table: table))  # noqa: SLF001 - where it happens
+
+
+async def test_damaged_files_are_put_aside_and_hold_up_nothing(tmp_path: Path) -> None:
+    wanted, store = settings(tmp_path, settle_seconds=1e-3), LocalStore()
+    folder = f"{wanted.storage_uri}/inference-log/pending/namespace=team-a/model=telco/version=v7"
+    whole = tables.to_parquet(tables.halves_table([half("request", 0, size=50), half("response", 1, size=50)]))
+    for seed in range(100):
+        store.write(f"{folder}/new-{seed}.parquet", damage(whole, seed))
+    compactor = Compactor(store, StoreClock(), wanted)
+    while await compactor.join():
+        continue
+    store.write(f"{folder}/new-whole.parquet", whole)
+    while not await compactor.join():
+        continue
+    assert not store.list(folder).files
+    aside = store.list(f"{wanted.storage_uri}/inference-log/damaged").files
+    assert len(aside) > 25
+    assert len({(row["event_id"], row["row"]) for row in read(Path(wanted.storage_uri) / "inference-log")}) == 50

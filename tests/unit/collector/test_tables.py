@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pytest
-from unit.collector.making import NOW, half
+from unit.collector.making import NOW, damage, half
 
 from churn_operator.api.inference_log import COLUMNS
 from churn_operator.collector import tables
@@ -23,9 +23,30 @@ def test_another_table_holds_no_halves() -> None:
         tables.halves_of(pa.table({"a": [1]}))
 
 
+def test_another_table_holds_no_rows_of_the_log() -> None:
+    (part,) = tables.log_parts([(half("request", 0), half("response", 1))])
+    assert tables.rows_of(tables.from_parquet(tables.to_parquet(part.table))) == part.table
+    with pytest.raises(ValueError, match="columns"):
+        tables.rows_of(part.table.drop_columns(["row"]))
+
+
 def test_what_is_no_parquet_is_told() -> None:
     with pytest.raises(ValueError, match=r".+"):
         tables.from_parquet(b"PAR1 and no more")
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_what_is_damaged_is_told_or_comes_back_as_it_was(seed: int) -> None:
+    """Eight bytes of it are others, between its first and its last ones, by which Parquet is known."""
+    halves = [half("request", number, since=number) for number in range(50)]
+    assert damaged(tables.to_parquet(tables.halves_table(halves)), seed) in ("told", halves)
+
+
+def damaged(data: bytes, seed: int) -> object:
+    try:
+        return list(tables.halves_of(tables.from_parquet(damage(data, seed))))
+    except ValueError:
+        return "told"
 
 
 def test_a_pair_becomes_a_row_for_each_of_its_rows() -> None:

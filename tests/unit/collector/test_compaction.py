@@ -1,0 +1,164 @@
+"""What becomes of halves in the object store, round by round: a folder stands for it, and its clock is played."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from prometheus_client import REGISTRY
+from unit.collector.making import NOW, half
+
+from churn_operator.collector import compaction, plans, tables
+from churn_operator.collector.clock import StoreClock
+from churn_operator.collector.compaction import Compactor
+from churn_operator.collector.halves import Half, Joined, micros
+from churn_operator.collector.halves import join as halves_joined
+from churn_operator.collector.settings import Settings
+from churn_operator.storage.files import Listed, Listing, LocalStore, join
+
+PENDING = "inference-log/pending/namespace=team-a/model=telco/version=v7"
+ROUND = timedelta(seconds=60)
+MOST = 1 << 18
+
+
+class Killed(Exception):
+    """As SIGKILL ends what is going on."""
+
+
+class Played(LocalStore):
+    """A folder by a clock that stands still; all in it has settled."""
+
+    now = NOW
+
+    kill_at = -1
+    """So many writes before the collector is killed."""
+
+    def write(self, uri: str, data: bytes) -> None:
+        self._count()
+        super().write(uri, data)
+
+    def delete(self, uris: Sequence[str]) -> None:
+        self._count()
+        super().delete(uris)
+
+    def _count(self) -> None:
+        if self.kill_at == 0:
+            raise Killed
+        self.kill_at -= 1
+
+    def list(self, folder: str) -> Listing:
+        return Listing(tuple(file._replace(modified=NOW - ROUND) for file in super().list(folder).files), self.now)
+
+
+class Rounds:
+    """Who joins what is in the store, once a minute."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Played()
+        self._folder = folder
+        settings = Settings(storage_uri=str(folder), buffer_dir=folder, settle_seconds=1, orphan_seconds=900)
+        self._compactor = Compactor(self.store, StoreClock(), settings)
+
+    def add(self, *halves: Half) -> None:
+        """A flush of one replica."""
+        here = [one._replace(since=micros(self.store.now)) for one in halves]
+        uri = join(str(self._folder), PENDING, plans.new_name(here))
+        self.store.write(uri, tables.to_parquet(tables.halves_table(here)))
+
+    def join(self) -> None:
+        """Until there is nothing to do."""
+        while asyncio.run(self._compactor.join()):
+            continue
+        self.store.now += ROUND
+
+    def waiting(self) -> tuple[Listed, ...]:
+        return self.store.list(join(str(self._folder), PENDING)).files
+
+    def rows(self) -> list[str]:
+        """The requests in the log."""
+        paths = (self._folder / "inference-log").glob("namespace=*/**/*.parquet")
+        return sorted(name for path in paths for name in pq.read_table(path)["event_id"].to_pylist())
+
+
+@pytest.fixture
+def rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rounds:
+    monkeypatch.setattr(plans, "MOST", MOST)
+    return Rounds(tmp_path)
+
+
+def requests(number: int, count: int) -> list[Half]:
+    return [half("request", at, call=f"{number}-{at}") for at in range(count)]
+
+
+def dropped(reason: str) -> float:
+    return REGISTRY.get_sample_value("churn_collector_dropped_total", {"reason": reason}) or 0.0
+
+
+def test_what_never_pairs_takes_no_more_memory_however_much_it_is(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+
+    def counted(halves: list[Half], expired: int) -> Joined:
+        at_once.append(sum(one.weight for one in halves))
+        return halves_joined(halves, expired)
+
+    monkeypatch.setattr(compaction, "join", counted)
+    lost = dropped("NoResponse")
+    for number in range(12):
+        rounds.add(*requests(number, 150))
+        rounds.join()
+    assert sum(map(plans.weight, rounds.waiting())) > 8 * MOST
+    assert max(at_once) < 2 * MOST
+    assert dropped("NoResponse") == lost
+    for _ in range(16):
+        rounds.join()
+    assert (rounds.waiting(), dropped("NoResponse") - lost) == ((), 1800)
+
+
+def test_a_late_half_finds_its_other_one_among_many_that_never_do(rounds: Rounds) -> None:
+    asked = requests(0, 100)
+    rounds.add(*asked)
+    for number in range(1, 10):
+        rounds.add(*requests(number, 150))
+        rounds.join()
+    rounds.add(*(half("response", at, call=f"0-{at}") for at in range(100)))
+    rounds.join()
+    assert rounds.rows() == sorted(one.key for one in asked)
+    assert len(rounds.waiting()) > 1
+    for _ in range(16):
+        rounds.join()
+    assert rounds.waiting() == ()
+
+
+def test_of_an_id_that_is_used_for_everything_the_newest_halves_wait(rounds: Rounds) -> None:
+    lost = dropped("TooMany")
+    for number in range(8):
+        rounds.add(*(half("request", 1000 * number + at) for at in range(100)))
+        rounds.join()
+    (file,) = rounds.waiting()
+    assert plans.weight(file) <= 2 * MOST
+    assert 0 < dropped("TooMany") - lost < 800
+    rounds.add(half("response", 7999))
+    rounds.join()
+    assert rounds.rows() == [half("request", 7099).key]
+
+
+@pytest.mark.parametrize("writes", range(12))
+def test_killed_between_any_two_writes_it_loses_no_pair(rounds: Rounds, writes: int) -> None:
+    asked = requests(0, 60)
+    for number in range(1, 5):
+        rounds.add(*requests(number, 150))
+        rounds.join()
+    rounds.add(*asked)
+    rounds.add(*(half("response", at, call=f"0-{at}") for at in range(60)))
+    rounds.store.kill_at = writes
+    with suppress(Killed):
+        rounds.join()
+    rounds.store.kill_at = -1
+    rounds.join()
+    assert set(rounds.rows()) == {one.key for one in asked}
+    assert len(rounds.waiting()) > 1
