@@ -9,7 +9,7 @@ from datetime import datetime
 from churn_operator.api.base import API_VERSION, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
-from churn_operator.api.rollout import Counters, RolloutPhase
+from churn_operator.api.rollout import Counters, RolloutPhase, RolloutStatus
 from churn_operator.api.tasks import Golden
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.churnmodel.counts import Counts
@@ -78,16 +78,19 @@ class Constant:
 
 @dataclass(frozen=True)
 class ServerSeen:
-    """An InferenceService and what it answered."""
+    """An InferenceService, and what it answered where it was asked.
+
+    KServe calls one unready of which a single pod is drained, or that is to have more of them: who has clients is asked
+    whatever it says.
+    """
 
     version: str
-    ready: bool
     message: str
     answer: Answer | None = None
 
     @property
     def answers(self) -> bool:
-        return self.ready and self.answer is not None and self.answer.ok
+        return self.answer is not None and self.answer.ok
 
     @property
     def heard(self) -> str:
@@ -241,7 +244,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         monitors=tuple(
             MonitorSeen(name_of(m), DriftMonitorStatus.model_validate(m.get("status", {}))) for m in monitors
         ),
-        servers=await _servers(cluster, key, _asked(spec, status), servers, service),
+        servers=await _servers(cluster, key, spec, status, servers, service),
         target=_target(key.name, service),
         probe_slot=slot,
         probe=await _job(cluster, probe_name(key.name, slot), children),
@@ -282,22 +285,22 @@ def _asked(spec: ChurnModelSpec, status: ChurnModelStatus) -> list[ServedVersion
 async def _servers(
     cluster: Cluster,
     key: Key,
-    versions: Iterable[ServedVersion | Constant],
+    spec: ChurnModelSpec,
+    status: ChurnModelStatus,
     live: tuple[Object, ...],
     service: Object | None,
 ) -> tuple[ServerSeen, ...]:
     by_name = {name_of(obj): obj for obj in live}
     seen = []
-    for version in versions:
+    for version in _asked(spec, status):
         name = server_name(key.name, version.version)
         obj = by_name.get(name)
         if obj is None:
             continue
         conditions = obj.get("status", {}).get("conditions", ())
         ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})
-        serves = ready.get("status") == "True"
         answer = None
-        if serves or _is_champion(version):
+        if ready.get("status") == "True" or _had_clients(version, status.rollout):
             url = f"http://{_host(key, name, version, service)}/v1/models/{key.name}:predict"
             answer = await cluster.predict(url, version.golden.instance, version.golden.probability)
         heard = str(ready.get("message", "not ready yet"))
@@ -306,8 +309,17 @@ async def _servers(
             why = trouble(pods)
             heard = why or heard
             answer = answer and _explained(answer, why if pods else "it has no pod")
-        seen.append(ServerSeen(version.version, serves, heard, answer))
+        seen.append(ServerSeen(version.version, heard, answer))
     return tuple(seen)
+
+
+def _had_clients(version: ServedVersion | Constant, rollout: RolloutStatus | None) -> bool:
+    """It answered before it got any, or the champion's logged requests."""
+    if isinstance(version, Constant):
+        return False
+    admitted = {RolloutPhase.Shadowing, RolloutPhase.Shifting}
+    is_admitted = rollout is not None and rollout.version == version.version and rollout.phase in admitted
+    return is_admitted or version.state in {VersionState.Champion, VersionState.Retired}
 
 
 def _explained(answer: Answer, why: str | None) -> Answer:
