@@ -60,8 +60,10 @@ def rolling(rollout: Mapping[str, Any], **fields: Any) -> ChurnModelWorld:
     rolls = make_version(2, VersionState.RollingOut, since=ago(minutes=3))
     versions = fields.pop("versions", [rolls, make_version(1)])
     model = make_spec(serving={"gateway": GATEWAY}, rollout=spec, suspend=fields.pop("suspend", False))
+    unheard = [{"version": version, "pods": [{"pod": "pod"}]} for version in ("v1", "v2")]
+    begun = {"began": ago(minutes=3), "baselines": unheard} | dict(rollout)
     world: dict[str, Any] = {
-        "status": {"versions": versions, "rollout": {"began": ago(minutes=3)} | dict(rollout)},
+        "status": {"versions": versions, "rollout": begun},
         "runs": (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted)),
         "servers": (make_server(1), make_server(2)),
         "counters": {"v1": counters(0), "v2": counters(0)},

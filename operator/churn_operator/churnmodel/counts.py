@@ -53,14 +53,19 @@ class Counts:
         )
 
     def __sub__(self, earlier: "Counts") -> "Counts":
-        """What one process counted since. One whose counts are lower than earlier ones began anew at 0."""
-        if any(now < then for now, then in zip(self._all, earlier._all, strict=True)):
+        """What one process counted since; all of it where that began anew at 0."""
+        if self.began_anew(earlier):
             return self
         scores = tuple(a - b for a, b in zip(self.scores, earlier.scores, strict=True))
         return Counts(self.requests - earlier.requests, self.errors - earlier.errors, self.slow - earlier.slow, scores)
 
+    def began_anew(self, earlier: "Counts") -> bool:
+        """The process did: counts only grow while one lives."""
+        return any(now < then for now, then in zip(self.all, earlier.all, strict=True))
+
     @property
-    def _all(self) -> tuple[int, ...]:
+    def all(self) -> tuple[int, ...]:
+        """Each number that a process counts."""
         return (self.requests, self.errors, self.slow, *self.scores)
 
     @property

@@ -14,7 +14,7 @@ from churn_operator.api.tasks import Golden
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.metrics import Wanted, read_counters
-from churn_operator.churnmodel.pods import is_ready, trouble
+from churn_operator.churnmodel.pods import is_ready, made_at, trouble
 from churn_operator.core import clock
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
@@ -25,6 +25,8 @@ from churn_operator.settings import Settings
 
 SERVING_API = "serving.kserve.io/v1beta1"
 GATEWAY_API = "gateway.networking.k8s.io/v1"
+COUNTED = frozenset({RolloutPhase.Shifting, RolloutPhase.Guarding})
+"""Phases in which a version is judged by what its pods count."""
 NO_ROUTES = "the cluster has no Gateway API: it knows no HTTPRoute"
 
 
@@ -132,8 +134,10 @@ class ChurnModelWorld:
     has_routes: bool = True
     """The API server knows HTTPRoutes."""
     gateway_problem: str | None = None
+    pods: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
+    """By version that is, or is about to be, judged by what its pods count."""
     counters: Mapping[str, tuple[Counters, ...]] = field(default_factory=dict)
-    """By version: what each of its pods has counted; absent where one did not say."""
+    """By version: what each of its pods that are ready has counted; absent where one did not say."""
     unread: Mapping[str, str] = field(default_factory=dict)
     """By version: why it could not be read what its pods have counted."""
     kserve_missing: bool = False
@@ -158,22 +162,34 @@ class ChurnModelWorld:
         return constant_of(self.spec)
 
     def counted(self, version: str) -> Counts | None:
-        """What the version's pods have counted since the step began; None where one does not say."""
-        counters, rollout = self.counters.get(version), self.status.rollout
+        """What the version's pods have counted since the step began; None where one does not say.
+
+        Of a pod that was there before and had not told yet, nothing: what it counted is of another time.
+        """
+        counters = self.counters.get(version)
         if counters is None:
             return None
-        baselines = () if rollout is None else rollout.baselines
-        began = {pod.pod: pod for baseline in baselines if baseline.version == version for pod in baseline.pods}
-        since = (as_counts(pod) - as_counts(began.get(pod.pod)) for pod in counters)
-        return sum(since, Counts())
+        began = ((as_counts(pod), self.baseline(version, pod.pod)) for pod in counters)
+        return sum((counts - as_counts(then) for counts, then in began if then is not None), Counts())
+
+    def baseline(self, version: str, pod: str) -> Counters | None:
+        """What the pod had counted when the step began, nothing where it was made later; None where nobody knows."""
+        rollout = self.status.rollout
+        if rollout is None or rollout.phase not in COUNTED:
+            return Counters(pod=pod)
+        pods = (then for one in rollout.baselines if one.version == version for then in one.pods)
+        known = next((then for then in pods if then.pod == pod), None)
+        return Counters(pod=pod) if known is None and self._was_made_since(rollout.since, version, pod) else known
+
+    def _was_made_since(self, began: str, version: str, pod: str) -> bool:
+        made = next((made_at(one) for one in self.pods.get(version, ()) if name_of(one) == pod), None)
+        return made is not None and made > clock.parse(began)
 
     def server(self, version: str) -> ServerSeen | None:
         return next((server for server in self.servers if server.version == version), None)
 
 
-def as_counts(counters: Counters | None) -> Counts:
-    if counters is None:
-        return Counts()
+def as_counts(counters: Counters) -> Counts:
     return Counts(counters.requests, counters.errors, counters.slow, counters.scores)
 
 
@@ -228,7 +244,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     except KindMissing:
         servers, kserve_missing = (), True
     routes = await _routes(cluster, key, mine)
-    heard = await _counters(settings, cluster, key, spec, status)
+    pods = await _judged(cluster, key, status)
+    heard = await _counters(settings, cluster, key, spec, pods)
     children = tuple(c for c in (*services, *jobs, *servers, *monitors, *(routes or ())) if is_controlled_by(c, obj))
     service = next((c for c in children if c["kind"] == "Service" and name_of(c) == key.name), None)
     alias, problem = await champion_alias(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}")
@@ -253,6 +270,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         route=next((route_seen(key.name, c) for c in children if c["kind"] == "HTTPRoute"), None),
         has_routes=routes is not None,
         gateway_problem=await _gateway_problem(cluster, key, spec) if routes is not None else NO_ROUTES,
+        pods=pods,
         counters={version: told for version, told in heard.items() if not isinstance(told, str)},
         unread={version: told for version, told in heard.items() if isinstance(told, str)},
         kserve_missing=kserve_missing,
@@ -400,22 +418,25 @@ def _not_taken(route: Object) -> str | None:
     return None
 
 
-async def _counters(
-    settings: Settings, cluster: Cluster, key: Key, spec: ChurnModelSpec, status: ChurnModelStatus
-) -> Mapping[str, tuple[Counters, ...] | str]:
-    """What the pods of those versions counted that are, or are about to be, judged by it."""
+async def _judged(cluster: Cluster, key: Key, status: ChurnModelStatus) -> Mapping[str, tuple[Object, ...]]:
+    """The pods of those versions that are, or are about to be, judged by what was counted."""
     rolling = any(version.state is VersionState.RollingOut for version in status.versions)
     if not rolling and not is_guarding(status):
         return {}
+    judged = {VersionState.Champion, VersionState.RollingOut}
+    return {one.version: await _pods(cluster, key, one.version) for one in status.versions if one.state in judged}
+
+
+async def _counters(
+    settings: Settings, cluster: Cluster, key: Key, spec: ChurnModelSpec, pods: Mapping[str, tuple[Object, ...]]
+) -> Mapping[str, tuple[Counters, ...] | str]:
+    """What those of them counted that are ready."""
 
     async def read(version: str) -> tuple[Counters, ...] | str:
-        pods = [pod for pod in await _pods(cluster, key, version) if is_ready(pod)]
         wanted = Wanted(key, version, spec.serving.slo.p95_milliseconds / 1000, spec.rollout.analysis.prometheus)
-        return await read_counters(settings, cluster, wanted, pods)
+        return await read_counters(settings, cluster, wanted, filter(is_ready, pods[version]))
 
-    judged = {VersionState.Champion, VersionState.RollingOut}
-    names = [version.version for version in status.versions if version.state in judged]
-    return dict(zip(names, await asyncio.gather(*map(read, names)), strict=True))
+    return dict(zip(pods, await asyncio.gather(*map(read, pods)), strict=True))
 
 
 async def _replay(cluster: Cluster, model: str, status: ChurnModelStatus, children: Iterable[Object]) -> JobState:

@@ -1,7 +1,9 @@
 """What a version's pods say of themselves."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
+from churn_operator.core import clock
 from churn_operator.core.objects import Object, name_of
 
 ON_THE_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
@@ -10,6 +12,11 @@ ON_THE_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 def is_ready(pod: Object) -> bool:
     return _condition(pod, "Ready").get("status") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def made_at(pod: Object) -> datetime | None:
+    made = pod["metadata"].get("creationTimestamp")
+    return None if made is None else clock.parse(made)
 
 
 def trouble(pods: Iterable[Object]) -> str | None:

@@ -17,13 +17,13 @@ from churn_operator.api.rollout import (
     Winner,
 )
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld
+from churn_operator.churnmodel.observe import ChurnModelWorld, as_counts
 from churn_operator.churnmodel.versions import champion_of, guarding
 from churn_operator.core import clock
 from churn_operator.core.objects import Violation
 
 BASELINES = 100
-"""As many pods as a version may have; those of a moment between two sets of them are counted from their start."""
+"""As many pods as a version may have; of a moment between two sets of them, those beyond are not judged."""
 WORTH_TELLING = 1.2
 """A verdict on so many times the requests is written again."""
 
@@ -89,6 +89,27 @@ def _begun(declared: ABTestSpec) -> Comparison:
 def _began(world: ChurnModelWorld, version: str, at: str) -> str:
     rollout = world.status.rollout
     return rollout.began if rollout is not None and rollout.version == version else at
+
+
+def based(world: ChurnModelWorld, progress: RolloutStatus) -> RolloutStatus:
+    """With a baseline of each pod that was there before the step and tells only now, or that began anew since.
+
+    One that was not ready when the step began may have counted for weeks; one that began anew will one day have counted
+    more than it had then.
+    """
+    versions = dict.fromkeys((*(baseline.version for baseline in progress.baselines), *world.counters))
+    return progress.model_copy(update={"baselines": tuple(_rebased(world, progress, one) for one in versions)})
+
+
+def _rebased(world: ChurnModelWorld, progress: RolloutStatus, version: str) -> Baseline:
+    pods = {pod.pod: pod for one in progress.baselines if one.version == version for pod in one.pods}
+    for pod in world.counters.get(version, ()):
+        then = world.baseline(version, pod.pod)
+        if then is None:
+            pods[pod.pod] = pod
+        elif as_counts(pod).began_anew(as_counts(then)):
+            pods[pod.pod] = Counters(pod=pod.pod)
+    return Baseline(version=version, pods=tuple(pods.values())[:BASELINES])
 
 
 def _baseline(world: ChurnModelWorld, version: str) -> Baseline:

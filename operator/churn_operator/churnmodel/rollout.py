@@ -21,9 +21,9 @@ from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
 from churn_operator.churnmodel.labels import known_of, labelled, unread, wanted
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld, Constant, as_counts
+from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, as_counts
 from churn_operator.churnmodel.orders import handled, obey, pending
-from churn_operator.churnmodel.progress import progress_after
+from churn_operator.churnmodel.progress import based, progress_after
 from churn_operator.churnmodel.shadow import shadowed
 from churn_operator.churnmodel.versions import (
     accepted,
@@ -96,6 +96,8 @@ def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
     progress = world.status.rollout
     if progress is None:
         return None
+    if progress.phase in COUNTED:
+        progress = based(world, progress)
     if progress.phase is RolloutPhase.Shifting:
         progress = labelled(world, progress, now)
         return progress.model_copy(
@@ -158,8 +160,8 @@ def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:
     if problem := route_problem(world):
         return Stay(problem)
     for version in (champion, rolling):
-        if world.counters.get(version.version) is None:
-            why = world.unread.get(version.version, "nobody has been asked yet")
+        if not world.counters.get(version.version):
+            why = world.unread.get(version.version, "none of its pods is ready")
             return Stay(f"the metrics of {version.version} cannot be read: {why}")
     return Shift(rolling, 1, world.spec.rollout.weights[0])
 
