@@ -10,7 +10,7 @@ class Reason(StrEnum):
     ChampionServing = "ChampionServing"
     """The champion answered a prediction with the expected probability."""
     ChampionNotAnswering = "ChampionNotAnswering"
-    """The champion did not answer a prediction, or answered wrongly."""
+    """The champion did not answer a prediction, answered wrongly, or crashed in its guard time."""
     FallbackServing = "FallbackServing"
     """The champion does not answer, and what spec.serving.fallback names answers in its place."""
     NoChampion = "NoChampion"
@@ -53,7 +53,7 @@ class Reason(StrEnum):
     ABTestUndecided = "ABTestUndecided"
     """The sample of an A/B test is spent, and neither version did surely better: the champion stays."""
     ChallengerNotAnswering = "ChallengerNotAnswering"
-    """A challenger with traffic does not answer a prediction, or answers wrongly."""
+    """A challenger with traffic does not answer a prediction, answers wrongly, or crashed."""
     NothingToRollOut = "NothingToRollOut"
     """No version has been accepted yet."""
 

@@ -23,6 +23,7 @@ from churn_operator.churnmodel.labels import known_of, labelled, unread, wanted
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, as_counts
 from churn_operator.churnmodel.orders import handled, obey, pending
+from churn_operator.churnmodel.pods import crash
 from churn_operator.churnmodel.progress import based, progress_after
 from churn_operator.churnmodel.shadow import shadowed
 from churn_operator.churnmodel.versions import (
@@ -225,18 +226,31 @@ def _shadow(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutSta
 def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus) -> Violation | None:
     """Why the challenger must lose its traffic at once, or the prospect of any.
 
-    Where nobody answers the fault is more likely between the operator and them: nothing is concluded.
+    Where nobody answers, or the champion crashed as well, the fault is more likely elsewhere: nothing is concluded. A
+    crash is evidence of its own: what the process had counted went with it.
     """
     champion, server = champion_of(world.status.versions), world.server(rolling.version)
     answers = champion is not None and (other := world.server(champion.version)) is not None and other.answers
     if (server is None or not server.answers) and answers:
-        message = f"{rolling.version} failed with {progress.weight} % of the traffic: {_heard(world, rolling)}"
-        return Violation(Reason.ChallengerNotAnswering, message)
+        return _fallen(rolling, progress, _heard(world, rolling))
+    if (crashed := _crash(world, progress, rolling)) and _crash(world, progress, champion) is None:
+        return _fallen(rolling, progress, crashed)
     if progress.comparison is not None and progress.comparison.winner is Winner.Champion:
         return Violation(Reason.ABTestLost, f"{rolling.version} lost the A/B test: {progress.comparison.message}")
     if progress.verdict is not None and progress.verdict.result is TestOutcome.Fail:
         return Violation(Reason.AnalysisFailed, f"{rolling.version} failed: {progress.verdict.message}")
     return None
+
+
+def _fallen(rolling: ServedVersion, progress: RolloutStatus, why: str) -> Violation:
+    message = f"{rolling.version} failed with {progress.weight} % of the traffic: {why}"
+    return Violation(Reason.ChallengerNotAnswering, message)
+
+
+def _crash(world: ChurnModelWorld, progress: RolloutStatus, version: ServedVersion | None) -> str | None:
+    """How one of its pods crashed since the step began."""
+    pods = () if version is None else world.pods.get(version.version, ())
+    return crash(pods, clock.parse(progress.since))
 
 
 def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Restore | None:
@@ -248,8 +262,9 @@ def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datet
         message = f"{champion.version} failed in its guard time: {progress.verdict.message}"
         return Restore(before, Violation(Reason.AnalysisFailed, message))
     server = world.server(champion.version)
-    if server is not None and not server.answers and not _is_settling(progress, now):
-        message = f"{champion.version} failed in its guard time: {_heard(world, champion)}"
+    is_silent = server is not None and not server.answers and not _is_settling(progress, now)
+    if why := _crash(world, progress, champion) or (_heard(world, champion) if is_silent else None):
+        message = f"{champion.version} failed in its guard time: {why}"
         return Restore(before, Violation(Reason.ChampionNotAnswering, message))
     return None
 
