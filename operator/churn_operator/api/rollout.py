@@ -163,12 +163,14 @@ class Counters(Model):
     """Failed or given up."""
     slow: Count = 0
     """Answered later than serving.slo promises."""
+    p95_milliseconds: Annotated[int, Field(ge=1)] | None = None
+    """What it promised when these were counted: by another promise others are slow."""
     scores: ScoreCounts = (0,) * 20
     """Predictions by probability, in twenty equal bins."""
 
 
 class Baseline(Model):
-    """A version's counters when the step began."""
+    """A version's counters when the step began, or when they were first read in it by the present promise."""
 
     version: Word
     """The version."""

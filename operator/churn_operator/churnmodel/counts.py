@@ -39,6 +39,8 @@ class Counts:
     """Decisions whose label has come; processes know none."""
     wrong: int = 0
     """Those of them that the label says otherwise of."""
+    timed: bool = True
+    """It is known which answers were slow, by the present promise."""
 
     def __add__(self, other: "Counts") -> "Counts":
         """Of two processes, or of two stretches of time."""
@@ -75,8 +77,8 @@ class Counts:
 
     @property
     def late(self) -> Share:
-        """Answers that came later than promised."""
-        answered = self.requests - self.failed.events
+        """Answers that came later than promised; none where that is not known."""
+        answered = self.requests - self.failed.events if self.timed else 0
         return Share(min(self.slow, answered), answered)
 
     @property

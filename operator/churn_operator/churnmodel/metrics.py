@@ -28,11 +28,12 @@ class Wanted:
 
     model: Key
     version: str
-    slo_seconds: float
+    p95_milliseconds: int
     prometheus: PrometheusSpec | None = None
 
     def counters(self, pod: str, samples: Iterable[Sample]) -> Counters:
-        return Counters(pod=pod, **asdict(count(samples, self.version, self.slo_seconds)))
+        counts = count(samples, self.version, self.p95_milliseconds / 1000)
+        return Counters(pod=pod, p95_milliseconds=self.p95_milliseconds, **asdict(counts))
 
 
 async def read_counters(

@@ -173,13 +173,20 @@ class ChurnModelWorld:
         return sum((counts - as_counts(then) for counts, then in began if then is not None), Counts())
 
     def baseline(self, version: str, pod: str) -> Counters | None:
-        """What the pod had counted when the step began, nothing where it was made later; None where nobody knows."""
+        """What the pod had counted when the step began, nothing where it was made later; None where nobody knows.
+
+        By another promise than the present one it is not known.
+        """
         rollout = self.status.rollout
         if rollout is None or rollout.phase not in COUNTED:
             return Counters(pod=pod)
         pods = (then for one in rollout.baselines if one.version == version for then in one.pods)
-        known = next((then for then in pods if then.pod == pod), None)
+        known = next((then for then in pods if then.pod == pod and self.is_timed(then)), None)
         return Counters(pod=pod) if known is None and self._was_made_since(rollout.since, version, pod) else known
+
+    def is_timed(self, counters: Counters) -> bool:
+        """What they call slow is what is now."""
+        return counters.p95_milliseconds in (None, self.spec.serving.slo.p95_milliseconds)
 
     def _was_made_since(self, began: str, version: str, pod: str) -> bool:
         made = next((made_at(one) for one in self.pods.get(version, ()) if name_of(one) == pod), None)
@@ -433,7 +440,7 @@ async def _counters(
     """What those of them counted that are ready."""
 
     async def read(version: str) -> tuple[Counters, ...] | str:
-        wanted = Wanted(key, version, spec.serving.slo.p95_milliseconds / 1000, spec.rollout.analysis.prometheus)
+        wanted = Wanted(key, version, spec.serving.slo.p95_milliseconds, spec.rollout.analysis.prometheus)
         return await read_counters(settings, cluster, wanted, filter(is_ready, pods[version]))
 
     return dict(zip(pods, await asyncio.gather(*map(read, pods)), strict=True))

@@ -156,7 +156,8 @@ def _promoted(world: ChurnModelWorld, version: ServedVersion, progress: RolloutS
 
 def _shown(world: ChurnModelWorld, version: str) -> Counters | None:
     counts = world.counted(version)
-    return None if counts is None else Counters(pod=version, **asdict(counts))
+    promise = world.spec.serving.slo.p95_milliseconds
+    return None if counts is None else Counters(pod=version, p95_milliseconds=promise, **asdict(counts))
 
 
 def _is_news(last: RolloutStatus, progress: RolloutStatus) -> bool:

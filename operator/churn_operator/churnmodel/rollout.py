@@ -7,7 +7,7 @@ Starting ─ answers ─▶ Shifting, step by step ─ the last one passed ─�
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from churn_operator.api.analysis import TestOutcome, Verdict
@@ -15,7 +15,7 @@ from churn_operator.api.approval import Handled
 from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import FallbackStatus, ServedVersion
 from churn_operator.api.reasons import Reason
-from churn_operator.api.rollout import Comparison, RolloutPhase, RolloutStatus, Winner
+from churn_operator.api.rollout import Comparison, Counters, RolloutPhase, RolloutStatus, Winner
 from churn_operator.churnmodel.analysis import Terms, breach, compare, judge
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
@@ -318,9 +318,14 @@ def _known(world: ChurnModelWorld, progress: RolloutStatus, version: str) -> Cou
 def _breach(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
     """The new champion beside what is promised and what the old one showed."""
     before, labels = progress.before, progress.labels
-    theirs = None if before is None else known_of(as_counts(before), labels, before.pod)
+    theirs = None if before is None else known_of(_former(world, before), labels, before.pod)
     own, offline = _known(world, progress, progress.version), _offline(world, progress)
     return _with_why(world, breach(own, theirs, world.spec.serving.slo, offline, _terms(world), unread(labels)))
+
+
+def _former(world: ChurnModelWorld, before: Counters) -> Counts:
+    """What the old champion showed; how slow it was by a promise that was made since, nobody knows."""
+    return replace(as_counts(before), timed=world.is_timed(before))
 
 
 def _with_why(world: ChurnModelWorld, verdict: Verdict) -> Verdict:

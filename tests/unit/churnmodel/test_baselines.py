@@ -1,12 +1,14 @@
 """What a step counts of pods that join, leave, come back and begin anew."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from support.canary import ago, canary, rolling
-from support.kinds import NOW
+from support.kinds import NOW, make_version
 
+from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.rollout import Counters, RolloutStatus
 from churn_operator.churnmodel.moves import GiveUp, Shift, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld
@@ -107,3 +109,52 @@ def test_no_step_begins_while_none_of_a_versions_pods_is_ready(version: str) -> 
     assert decide_rollout(world, NOW).move == Stay(
         f"the metrics of {version} cannot be read: none of its pods is ready"
     )
+
+
+def promised(milliseconds: int, slow: int, *, since: int = 100, guard: bool = False) -> ChurnModelWorld:
+    """Where 1,000 requests came in a step, or a guard, whose baselines and `before` were counted by `since`."""
+    then = {"pod": "p", "requests": 500_000, "slow": 5_000, "p95_milliseconds": since}
+    now = Counters(pod="p", requests=501_000, slow=slow, p95_milliseconds=milliseconds)
+    progress = STEP | {"baselines": [{"version": version, "pods": [then]} for version in ("v1", "v2")]}
+    told = {"counters": {"v1": (now,), "v2": (now,)}, "serving": {"slo": {"p95_milliseconds": milliseconds}}}
+    if not guard:
+        return rolling(progress, **told)
+    before = {"pod": "v1", "requests": 9000, "slow": 90, "p95_milliseconds": since}
+    versions = [make_version(2), make_version(1, VersionState.Retired, since=ago(minutes=2))]
+    return rolling(progress | {"phase": "Guarding", "before": before}, versions=versions, target="v2", **told)
+
+
+@pytest.mark.parametrize("guard", [False, True])
+@pytest.mark.parametrize(
+    ("milliseconds", "slow"),
+    [pytest.param(50, 15_030, id="a harder promise"), pytest.param(500, 3_000, id="a softer one")],
+)
+def test_a_new_promise_begins_a_step_anew(milliseconds: int, slow: int, *, guard: bool) -> None:
+    rollout = decide_rollout(promised(milliseconds, slow, guard=guard), NOW)
+    assert isinstance(rollout.move, Stay)
+    assert rollout.progress is not None
+    assert rollout.progress.verdict is not None
+    assert rollout.progress.verdict.message == "0 of the 100 requests have come that are needed to judge."
+    pods = {pod.slow for baseline in rollout.progress.baselines for pod in baseline.pods}
+    assert pods == {slow}
+
+
+def test_how_slow_the_old_champion_was_by_a_new_promise_nobody_knows() -> None:
+    began = decide_rollout(promised(50, 15_000, guard=True), NOW).progress
+    assert began is not None
+    late = (Counters(pod="p", requests=502_000, slow=15_500, p95_milliseconds=50),)
+    world = dataclasses.replace(promised(50, 15_000, guard=True), counters={"v2": late})
+    status = world.status.model_copy(update={"rollout": began})
+    rollout = decide_rollout(dataclasses.replace(world, status=status), NOW)
+    assert isinstance(rollout.move, Stay)
+    tests = rollout.progress.verdict.tests  # type: ignore[union-attr] # it is under way
+    assert tests[1].message.startswith("500 of 1,000 answers were slower than promised (50.0%)")
+    assert (tests[1].result, tests[1].reference.size) == ("Pass", 0)  # type: ignore[union-attr] # there is one
+
+
+def test_a_baseline_of_an_older_operator_is_of_the_present_promise() -> None:
+    world = promised(100, 5_010)
+    known = [{"version": v, "pods": [{"pod": "p", "requests": 500_000, "slow": 5_000}]} for v in ("v1", "v2")]
+    assert world.status.rollout is not None
+    counts = rolling(STEP | {"baselines": known}, counters=world.counters).counted("v2")
+    assert (counts.requests, counts.slow) == (1000, 10)  # type: ignore[union-attr] # it told

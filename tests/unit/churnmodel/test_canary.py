@@ -182,7 +182,7 @@ def test_a_promotion_remembers_what_the_champion_before_showed() -> None:
     progress = decide_rollout(canary(2, counters=GOOD), NOW).progress
     assert progress is not None
     assert progress.phase == "Guarding"
-    assert progress.before == Counters(pod="v1", requests=9000, errors=90)
+    assert progress.before == Counters(pod="v1", requests=9000, errors=90, p95_milliseconds=100)
     assert [(baseline.version, baseline.pods) for baseline in progress.baselines] == [("v2", GOOD["v2"])]
 
 
