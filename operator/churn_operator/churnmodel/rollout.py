@@ -19,7 +19,7 @@ from churn_operator.api.rollout import Comparison, Counters, RolloutPhase, Rollo
 from churn_operator.churnmodel.analysis import Terms, breach, compare, judge
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
-from churn_operator.churnmodel.labels import known_of, labelled, unread, wanted
+from churn_operator.churnmodel.labels import ASKED_ONE_BY_ONE, known_of, labelled, unread, wanted
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, as_counts
 from churn_operator.churnmodel.orders import handled, obey, pending
@@ -140,8 +140,7 @@ def _roll(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatu
             return _shift(world, rolling, progress, now)
         if progress.phase is RolloutPhase.Shadowing and world.spec.rollout.strategy == "Shadow":
             return _shadow(world, rolling, progress, now)
-    server = world.server(rolling.version)
-    if server is not None and server.answers:
+    if _answers(world, rolling):
         waits_for = _paused(world)
         return _admit(world, rolling) if waits_for is None else Stay(waits_for)
     deadline = clock.parse(rolling.since) + parse_duration(world.spec.rollout.progress_deadline)
@@ -172,8 +171,12 @@ def _shift(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStat
     if failure := _failure(world, rolling, progress):
         return GiveUp(rolling, failure)
     verdict = progress.verdict
-    if waits_for := _paused(world) or route_problem(world):
+    if waits_for := _paused(world):
         return Stay(waits_for)
+    if world.spec.rollout.strategy in ASKED_ONE_BY_ONE:
+        return _admit(world, rolling) if _answers(world, rolling) else Stay(_heard(world, rolling))
+    if problem := route_problem(world):
+        return Stay(problem)
     if verdict is None or verdict.result is not TestOutcome.Pass:
         return Stay("the analysis has not passed")
     if world.spec.rollout.strategy == "ABTest":
@@ -229,9 +232,8 @@ def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutSt
     Where nobody answers, or the champion crashed as well, the fault is more likely elsewhere: nothing is concluded. A
     crash is evidence of its own: what the process had counted went with it.
     """
-    champion, server = champion_of(world.status.versions), world.server(rolling.version)
-    answers = champion is not None and (other := world.server(champion.version)) is not None and other.answers
-    if (server is None or not server.answers) and answers:
+    champion = champion_of(world.status.versions)
+    if not _answers(world, rolling) and champion is not None and _answers(world, champion):
         return _fallen(rolling, progress, _heard(world, rolling))
     if (crashed := _crash(world, progress, rolling)) and _crash(world, progress, champion) is None:
         return _fallen(rolling, progress, crashed)
@@ -267,6 +269,11 @@ def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datet
         message = f"{champion.version} failed in its guard time: {why}"
         return Restore(before, Violation(Reason.ChampionNotAnswering, message))
     return None
+
+
+def _answers(world: ChurnModelWorld, version: ServedVersion) -> bool:
+    server = world.server(version.version)
+    return server is not None and server.answers
 
 
 def _heard(world: ChurnModelWorld, version: ServedVersion) -> str:

@@ -24,7 +24,7 @@ from churn_operator.api.rollout import Counters
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import decide
-from churn_operator.churnmodel.moves import GiveUp, Promote, Restore, Shift, Stay
+from churn_operator.churnmodel.moves import GiveUp, Promote, Replay, Restore, Shift, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen, route_seen
 from churn_operator.churnmodel.report import report, story
 from churn_operator.churnmodel.rollout import decide_rollout
@@ -85,6 +85,25 @@ def test_each_state_of_a_canary_has_one_move(world: ChurnModelWorld, expected: t
 def test_the_route_has_the_weights_of_the_move(world: ChurnModelWorld, weights: dict[str, int]) -> None:
     backends = route(world)["spec"]["rules"][0]["backendRefs"]
     assert {b["name"].removeprefix("telco-").removesuffix("-predictor"): b["weight"] for b in backends} == weights
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fields", "expected"),
+    [
+        pytest.param("BlueGreen", {}, Promote, id="all at once"),
+        pytest.param("BlueGreen", {"gateway_problem": "gone"}, Promote, id="whatever its Gateway does"),
+        pytest.param("Shadow", {}, Replay, id="by a replay"),
+        pytest.param("BlueGreen", {"suspend": True}, Stay, id="not while suspended"),
+        pytest.param("BlueGreen", {"servers": NOBODY}, Stay, id="nor while it does not answer"),
+        pytest.param("BlueGreen", {"counters": BAD}, GiveUp, id="nor where it failed"),
+    ],
+)
+def test_a_step_goes_by_the_strategy_that_the_spec_has_now(strategy: str, fields: Any, expected: type) -> None:
+    """The gateway was taken away with it, and there will be no route."""
+    world = canary(
+        1, **({"counters": FEW} | fields), route=None, spec={"strategy": strategy}, serving={"gateway": None}
+    )
+    assert isinstance(decide_rollout(world, NOW).move, expected)
 
 
 def test_without_a_champion_there_is_no_traffic_to_split() -> None:
