@@ -27,6 +27,7 @@ SERVING_API = "serving.kserve.io/v1beta1"
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 COUNTED = frozenset({RolloutPhase.Shifting, RolloutPhase.Guarding})
 """Phases in which a version is judged by what its pods count."""
+UNANSWERED = "the Gateway has not answered for the HTTPRoute"
 NO_ROUTES = "the cluster has no Gateway API: it knows no HTTPRoute"
 
 
@@ -411,17 +412,32 @@ def _version_of(model: str, service: str) -> str:
 
 
 def _not_taken(route: Object) -> str | None:
-    parents = route.get("status", {}).get("parents", ())
-    if len(parents) < len(route["spec"].get("parentRefs", ())):
-        return "the Gateway has not answered for the HTTPRoute"
-    generation = route["metadata"].get("generation", 0)
-    for parent in parents:
-        for condition in parent.get("conditions", ()):
-            if condition.get("observedGeneration", 0) < generation:
-                return "the Gateway has not taken up the HTTPRoute's last change"
-            if condition["type"] in {"Accepted", "ResolvedRefs"} and condition["status"] != "True":
-                name = parent["parentRef"]["name"]
-                return f"Gateway {name} does not take the HTTPRoute: {condition['reason']}: {condition['message']}"
+    """What the first of its Gateways says that does not take it. One that it was attached to before says nothing."""
+    namespace, generation = route["metadata"].get("namespace"), route["metadata"].get("generation", 0)
+    told = [(_attached(one["parentRef"], namespace), one) for one in route.get("status", {}).get("parents", ())]
+    for ref in route["spec"].get("parentRefs", ()):
+        said = [_refused(one, generation) for parent, one in told if parent == _attached(ref, namespace)]
+        if None not in said:
+            return next(iter(said), UNANSWERED)
+    return None
+
+
+def _attached(ref: Object, namespace: str) -> tuple[str | None, ...]:
+    """What a reference means, with the defaults of the Gateway API."""
+    defaults = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": namespace}
+    return tuple((defaults | dict(ref)).get(key) for key in ("group", "kind", "namespace", "name", "sectionName"))
+
+
+def _refused(parent: Object, generation: int) -> str | None:
+    conditions = {condition["type"]: condition for condition in parent.get("conditions", ())}
+    if "Accepted" not in conditions:
+        return UNANSWERED
+    for condition in (conditions[type_] for type_ in ("Accepted", "ResolvedRefs") if type_ in conditions):
+        if condition.get("observedGeneration", 0) < generation:
+            return "the Gateway has not taken up the HTTPRoute's last change"
+        if condition["status"] != "True":
+            name = parent["parentRef"]["name"]
+            return f"Gateway {name} does not take the HTTPRoute: {condition['reason']}: {condition['message']}"
     return None
 
 

@@ -287,10 +287,26 @@ def live(generation: int = 2, observed: int = 2, **conditions: str) -> dict[str,
     ]
     backends = [{"name": "telco-v1-predictor", "weight": 90}, {"name": "telco-v2-predictor", "weight": 10}]
     return {
-        "metadata": {"generation": generation},
-        "spec": {"parentRefs": [{}], "rules": [{"backendRefs": backends}]},
+        "metadata": {"generation": generation, "namespace": "team"},
+        "spec": {"parentRefs": [{"name": "public"}], "rules": [{"backendRefs": backends}]},
         "status": {"parents": [{"parentRef": {"name": "public"}, "conditions": said}]},
     }
+
+
+def said_of(parent: dict[str, Any]) -> dict[str, Any]:
+    """The same, where it is said of this reference."""
+    return live() | {"status": {"parents": [live()["status"]["parents"][0] | {"parentRef": parent}]}}
+
+
+STALE = live(observed=1, Accepted="False")["status"]["parents"][0] | {"parentRef": {"name": "former"}}
+SILENT_GATEWAY = {"parentRef": {"name": "public"}, "conditions": []}
+WHOLE = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "team", "name": "public"}
+NOT_ANSWERED = "the Gateway has not answered for the HTTPRoute"
+
+
+def beside(more: dict[str, Any]) -> dict[str, Any]:
+    """With what else is said."""
+    return live() | {"status": {"parents": [more, *live()["status"]["parents"]]}}
 
 
 @pytest.mark.parametrize(
@@ -298,7 +314,14 @@ def live(generation: int = 2, observed: int = 2, **conditions: str) -> dict[str,
     [
         pytest.param(live(), None, id="one that is taken"),
         pytest.param(live(observed=1), "the Gateway has not taken up the HTTPRoute's last change", id="late"),
-        pytest.param(live() | {"status": {}}, "the Gateway has not answered for the HTTPRoute", id="unanswered"),
+        pytest.param(live() | {"status": {}}, NOT_ANSWERED, id="unanswered"),
+        pytest.param(live() | {"status": {"parents": [SILENT_GATEWAY]}}, NOT_ANSWERED, id="without a condition"),
+        pytest.param(beside(STALE), None, id="whatever a Gateway said that it was attached to before"),
+        pytest.param(live() | {"status": {"parents": [STALE]}}, NOT_ANSWERED, id="which is no answer"),
+        pytest.param(said_of(WHOLE), None, id="by its whole name"),
+        pytest.param(said_of(WHOLE | {"namespace": "other"}), NOT_ANSWERED, id="in another namespace"),
+        pytest.param(said_of(WHOLE | {"sectionName": "admin"}), NOT_ANSWERED, id="at another listener"),
+        pytest.param(beside(SILENT_GATEWAY), None, id="by one of two controllers"),
         pytest.param(
             live(Accepted="False"), "Gateway public does not take the HTTPRoute: Because: so", id="not admitted"
         ),
