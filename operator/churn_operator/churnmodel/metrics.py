@@ -12,6 +12,7 @@ from prometheus_client.samples import Sample
 from churn_operator.api.analysis import PrometheusSpec
 from churn_operator.api.rollout import Counters
 from churn_operator.churnmodel.counts import count, parse_metrics
+from churn_operator.churnmodel.pods import in_url
 from churn_operator.churnmodel.promql import FRESH, by_pod, chosen_url, counters_query
 from churn_operator.core.errors import MetricsUnavailable
 from churn_operator.core.kind import Counting
@@ -49,7 +50,7 @@ async def read_counters(
 
 
 async def _scraped(source: Counting, wanted: Wanted, pod: Object) -> Counters:
-    url = f"http://{pod['status']['podIP']}:{PORT}/metrics"
+    url = f"http://{in_url(pod['status']['podIP'])}:{PORT}/metrics"
     text = await source.metrics(url)
     try:
         return wanted.counters(name_of(pod), parse_metrics(text))

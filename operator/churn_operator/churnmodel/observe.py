@@ -14,7 +14,7 @@ from churn_operator.api.tasks import Golden
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.metrics import Wanted, read_counters
-from churn_operator.churnmodel.pods import is_ready, made_at, trouble
+from churn_operator.churnmodel.pods import in_url, is_ready, made_at, trouble
 from churn_operator.core import clock
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
@@ -367,7 +367,7 @@ def _host(key: Key, name: str, version: ServedVersion | Constant, service: Objec
     Who stands in is asked by its own: clients may be led to it in this very moment.
     """
     if service is not None and _is_champion(version) and _target(key.name, service) == version.version:
-        return str(service["spec"]["clusterIP"])
+        return in_url(service["spec"]["clusterIP"])
     return f"{name}-predictor.{key.namespace}.svc"
 
 

@@ -20,6 +20,11 @@ def is_ready(pod: Object) -> bool:
     return _condition(pod, "Ready").get("status") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
+def in_url(address: str) -> str:
+    """IPv6 stands in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
 def made_at(pod: Object) -> datetime | None:
     made = pod["metadata"].get("creationTimestamp")
     return None if made is None else clock.parse(made)

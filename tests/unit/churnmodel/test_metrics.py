@@ -57,6 +57,13 @@ async def test_all_pods_are_asked_at_the_same_time() -> None:
     assert [(pod.pod, pod.requests, pod.slow) for pod in told] == [("a", 2, 1), ("b", 1, 0)]
 
 
+async def test_an_ipv6_address_is_asked_in_brackets() -> None:
+    pods = [{"metadata": {"name": "a"}, "status": {"podIP": "fd00::7"}}]
+    source = Told({"http://[fd00::7]:8080/metrics": scraped(ASKED)})
+    told = await read_counters(SETTINGS, source, Wanted(TELCO, "v2", 100), pods)
+    assert [pod.requests for pod in told if not isinstance(pod, str)] == [1]
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

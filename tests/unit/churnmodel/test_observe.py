@@ -34,10 +34,12 @@ def owned(kind: str, name: str, spec: Mapping[str, Any], **labels: str) -> dict[
     return thing
 
 
-def cluster_of(world: ChurnModelWorld, *things: dict[str, Any], answering: Iterable[str] = ("v1", "v2")) -> Asked:
+def cluster_of(
+    world: ChurnModelWorld, *things: dict[str, Any], answering: Iterable[str] = ("v1", "v2"), address: str = "10.0.0.1"
+) -> Asked:
     """Where that is true of the model; KServe calls version 1 ready, and version 2 not."""
     model = make_object("ChurnModel", "telco", world.spec.to_dict()) | {"status": world.status.to_dict()}
-    service = owned("Service", "telco", {"clusterIP": "10.0.0.1", "selector": {ISVC: f"telco-{world.target}"}})
+    service = owned("Service", "telco", {"clusterIP": address, "selector": {ISVC: f"telco-{world.target}"}})
     said = {"v1": {"type": "Ready", "status": "True"}, "v2": FALSE}
     servers = [
         owned("InferenceService", f"telco-{one}", {}) | {"status": {"conditions": [c]}} for one, c in said.items()
@@ -72,3 +74,8 @@ async def test_who_had_no_traffic_yet_is_asked_when_kserve_calls_it_ready() -> N
     world = await seen(cluster_of(canary()))
     assert [(server.version, server.answers) for server in world.servers] == [("v2", False), ("v1", True)]
     assert world.server("v2").heard == FALSE["message"]  # type: ignore[union-attr] # it is there
+
+
+async def test_an_ipv6_address_of_the_service_is_asked_in_brackets() -> None:
+    await seen(cluster := cluster_of(canary(1), address="fd00::1"))
+    assert "http://[fd00::1]/v1/models/telco:predict" in cluster.urls
