@@ -25,6 +25,8 @@ from churn_operator.settings import Settings
 
 SERVING_API = "serving.kserve.io/v1beta1"
 GATEWAY_API = "gateway.networking.k8s.io/v1"
+HEADLESS = "None"
+"""The clusterIP of a Service that is a name of its pods alone."""
 COUNTED = frozenset({RolloutPhase.Shifting, RolloutPhase.Guarding})
 """Phases in which a version is judged by what its pods count."""
 UNANSWERED = "the Gateway has not answered for the HTTPRoute"
@@ -255,7 +257,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     pods = await _judged(cluster, key, status)
     heard = await _counters(settings, cluster, key, spec, pods)
     children = tuple(c for c in (*services, *jobs, *servers, *monitors, *(routes or ())) if is_controlled_by(c, obj))
-    service = next((c for c in children if c["kind"] == "Service" and name_of(c) == key.name), None)
+    addressed = {name_of(one): one for one in services if name_of(one) != key.name or is_controlled_by(one, obj)}
     alias, problem = await champion_alias(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}")
     slot = int(now.timestamp() // parse_duration(spec.retraining.probe_interval).total_seconds())
     return ChurnModelWorld(
@@ -269,8 +271,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         monitors=tuple(
             MonitorSeen(name_of(m), DriftMonitorStatus.model_validate(m.get("status", {}))) for m in monitors
         ),
-        servers=await _servers(cluster, key, spec, status, servers, service),
-        target=_target(key.name, service),
+        servers=await _servers(cluster, key, spec, status, servers, addressed),
+        target=_target(key.name, addressed.get(key.name)),
         probe_slot=slot,
         probe=await _job(cluster, probe_name(key.name, slot), children),
         replay=await _replay(cluster, key.name, status, children),
@@ -314,7 +316,7 @@ async def _servers(
     spec: ChurnModelSpec,
     status: ChurnModelStatus,
     live: tuple[Object, ...],
-    service: Object | None,
+    services: Mapping[str, Object],
 ) -> tuple[ServerSeen, ...]:
     by_name = {name_of(obj): obj for obj in live}
     seen = []
@@ -327,7 +329,8 @@ async def _servers(
         ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})
         answer = None
         if ready.get("status") == "True" or _had_clients(version, status.rollout):
-            url = f"http://{_host(key, name, version, service)}/v1/models/{key.name}:predict"
+            host = await _host(cluster, key, version, services)
+            url = f"http://{host}/v1/models/{key.name}:predict"
             answer = await cluster.predict(url, version.golden.instance, version.golden.probability)
         heard = str(ready.get("message", "not ready yet"))
         if answer is None or not answer.ok:
@@ -361,14 +364,24 @@ async def _pods(cluster: Cluster, key: Key, version: str) -> tuple[Object, ...]:
     return await cluster.list("v1", "Pod", key.namespace, labels=labels)
 
 
-def _host(key: Key, name: str, version: ServedVersion | Constant, service: Object | None) -> str:
-    """The champion is asked where its clients ask, by address: a name that was just made may not be known yet.
+async def _host(cluster: Cluster, key: Key, version: ServedVersion | Constant, services: Mapping[str, Object]) -> str:
+    """The champion is asked where its clients ask; who stands in by its own, where clients may be led to right now.
 
-    Who stands in is asked by its own: clients may be led to it in this very moment.
+    All by address, as far as it is known: without DNS a champion would answer and its challenger would not.
     """
-    if service is not None and _is_champion(version) and _target(key.name, service) == version.version:
-        return in_url(service["spec"]["clusterIP"])
-    return f"{name}-predictor.{key.namespace}.svc"
+    stable = services.get(key.name)
+    if stable is not None and _is_champion(version) and _target(key.name, stable) == version.version:
+        return in_url(stable["spec"]["clusterIP"])
+    name = predictor_service(key.name, version.version)
+    service = services.get(name)
+    address = service and service["spec"].get("clusterIP")
+    if service is None or not address:
+        return f"{name}.{key.namespace}.svc"
+    if address != HEADLESS:
+        return in_url(address)
+    ready = (pod for pod in await _pods(cluster, key, version.version) if is_ready(pod))
+    port = service["spec"]["ports"][0]["targetPort"]
+    return next((f"{in_url(pod['status']['podIP'])}:{port}" for pod in ready), f"{name}.{key.namespace}.svc")
 
 
 def _target(model: str, service: Object | None) -> str | None:

@@ -79,3 +79,47 @@ async def test_who_had_no_traffic_yet_is_asked_when_kserve_calls_it_ready() -> N
 async def test_an_ipv6_address_of_the_service_is_asked_in_brackets() -> None:
     await seen(cluster := cluster_of(canary(1), address="fd00::1"))
     assert "http://[fd00::1]/v1/models/telco:predict" in cluster.urls
+
+
+def predictor(address: str, **labels: str) -> dict[str, Any]:
+    """KServe's Service of version 2, behind its agent; it has the labels of the InferenceService."""
+    spec = {"clusterIP": address, "ports": [{"port": 80, "targetPort": 9081}]}
+    made = owned("Service", "telco-v2-predictor", spec, **labels)
+    made["metadata"]["ownerReferences"][0] |= {"kind": "InferenceService", "name": "telco-v2", "uid": "uid-telco-v2"}
+    return made
+
+
+def a_pod(name: str, ready: str = "True", address: str = "10.1.0.7") -> dict[str, Any]:
+    status = {"podIP": address, "conditions": [{"type": "Ready", "status": ready}]}
+    return owned("Pod", name, {}, **{ISVC: "telco-v2"}) | {"status": status}
+
+
+@pytest.mark.parametrize(
+    ("things", "host"),
+    [
+        pytest.param([], "telco-v2-predictor.team.svc", id="by name while it has no Service"),
+        pytest.param([predictor("")], "telco-v2-predictor.team.svc", id="nor that an address"),
+        pytest.param([predictor("10.0.0.2")], "10.0.0.2", id="by its Service's address"),
+        pytest.param([predictor("fd00::2")], "[fd00::2]", id="of either family"),
+        pytest.param(
+            [predictor("None"), a_pod("a", "False", "10.1.0.6"), a_pod("b")], "10.1.0.7:9081",
+            id="by that of a pod where it has none",
+        ),
+        pytest.param(
+            [predictor("None"), a_pod("b", address="fd00::7")], "[fd00::7]:9081", id="of either family "
+        ),
+        pytest.param([predictor("None"), a_pod("a", "False")], "telco-v2-predictor.team.svc", id="if one is ready"),
+    ],
+)  # fmt: skip
+async def test_a_challenger_is_asked_by_address_as_its_champion_is(things: list[Any], host: str) -> None:
+    """Else clients would be taken off it because DNS is away."""
+    await seen(cluster := cluster_of(canary(1), *things))
+    assert set(cluster.urls) == {f"http://{one}/v1/models/telco:predict" for one in ("10.0.0.1", host)}
+
+
+async def test_a_service_of_that_name_that_somebody_else_made_is_not_asked() -> None:
+    cluster = cluster_of(canary(1))
+    cluster.objects["Service", "telco"]["metadata"]["ownerReferences"] = []
+    world = await seen(cluster)
+    assert world.target is None
+    assert "http://telco-v1-predictor.team.svc/v1/models/telco:predict" in cluster.urls
