@@ -12,6 +12,10 @@ SCORE_BINS: tuple[float, ...] = tuple(number / 20 for number in range(1, 21))
 """Upper bounds of 20 equal bins of probability. A probability belongs to the first bin whose bound it does not exceed,
 as in a histogram of Prometheus."""
 
+ROUTE_HEADER = "x-churn-route"
+"""`true` marks what came through the model's HTTPRoute, which sets it: a challenger has no other clients, and stands
+beside what the same ones asked its champion."""
+
 ScoreCounts = Annotated[
     tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=len(SCORE_BINS), max_length=len(SCORE_BINS))
 ]

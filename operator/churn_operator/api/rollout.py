@@ -165,6 +165,8 @@ class Counters(Model):
     """Answered later than serving.slo promises."""
     p95_milliseconds: Annotated[int, Field(ge=1)] | None = None
     """What it promised when these were counted: by another promise others are slow."""
+    gateway: bool | None = None
+    """Only requests through serving.gateway were counted; false: those of all clients."""
     scores: ScoreCounts = (0,) * 20
     """Predictions by probability, in twenty equal bins."""
 

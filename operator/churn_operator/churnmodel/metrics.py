@@ -11,7 +11,7 @@ from prometheus_client.samples import Sample
 
 from churn_operator.api.analysis import PrometheusSpec
 from churn_operator.api.rollout import Counters
-from churn_operator.churnmodel.counts import count, parse_metrics
+from churn_operator.churnmodel.counts import CLIENTS, GATEWAY, count, parse_metrics, tells_gateway
 from churn_operator.churnmodel.pods import in_url
 from churn_operator.churnmodel.promql import FRESH, by_pod, chosen_url, counters_query
 from churn_operator.core.errors import MetricsUnavailable
@@ -31,10 +31,14 @@ class Wanted:
     version: str
     p95_milliseconds: int
     prometheus: PrometheusSpec | None = None
+    gateway: bool = False
+    """Only what came through it, where that is told apart."""
 
     def counters(self, pod: str, samples: Iterable[Sample]) -> Counters:
-        counts = count(samples, self.version, self.p95_milliseconds / 1000)
-        return Counters(pod=pod, p95_milliseconds=self.p95_milliseconds, **asdict(counts))
+        told = list(samples)
+        gateway = self.gateway and tells_gateway(told)
+        counts = count(told, self.version, self.p95_milliseconds / 1000, GATEWAY if gateway else CLIENTS)
+        return Counters(pod=pod, p95_milliseconds=self.p95_milliseconds, gateway=gateway, **asdict(counts))
 
 
 async def read_counters(

@@ -172,20 +172,22 @@ class ChurnModelWorld:
         counters = self.counters.get(version)
         if counters is None:
             return None
-        began = ((as_counts(pod), self.baseline(version, pod.pod)) for pod in counters)
+        began = ((as_counts(pod), self.baseline(version, pod)) for pod in counters)
         return sum((counts - as_counts(then) for counts, then in began if then is not None), Counts())
 
-    def baseline(self, version: str, pod: str) -> Counters | None:
-        """What the pod had counted when the step began, nothing where it was made later; None where nobody knows.
+    def baseline(self, version: str, now: Counters) -> Counters | None:
+        """What a pod had counted when the step began, nothing where it was made later; None where nobody knows.
 
-        By another promise than the present one it is not known.
+        What was counted by another promise, or of other clients, tells nothing of it.
         """
         rollout = self.status.rollout
         if rollout is None or rollout.phase not in COUNTED:
-            return Counters(pod=pod)
+            return Counters(pod=now.pod)
         pods = (then for one in rollout.baselines if one.version == version for then in one.pods)
-        known = next((then for then in pods if then.pod == pod and self.is_timed(then)), None)
-        return Counters(pod=pod) if known is None and self._was_made_since(rollout.since, version, pod) else known
+        of = (then for then in pods if then.pod == now.pod and self.is_timed(then))
+        known = next((then for then in of if then.gateway in (None, now.gateway)), None)
+        is_new = known is None and self._was_made_since(rollout.since, version, now.pod)
+        return Counters(pod=now.pod) if is_new else known
 
     def is_timed(self, counters: Counters) -> bool:
         """What they call slow is what is now."""
@@ -469,7 +471,8 @@ async def _counters(
     """What those of them counted that are ready."""
 
     async def read(version: str) -> tuple[Counters, ...] | str:
-        wanted = Wanted(key, version, spec.serving.slo.p95_milliseconds, spec.rollout.analysis.prometheus)
+        promise, prometheus = spec.serving.slo.p95_milliseconds, spec.rollout.analysis.prometheus
+        wanted = Wanted(key, version, promise, prometheus, gateway=spec.serving.gateway is not None)
         return await read_counters(settings, cluster, wanted, filter(is_ready, pods[version]))
 
     return dict(zip(pods, await asyncio.gather(*map(read, pods)), strict=True))

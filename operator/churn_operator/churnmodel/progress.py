@@ -104,7 +104,7 @@ def based(world: ChurnModelWorld, progress: RolloutStatus) -> RolloutStatus:
 def _rebased(world: ChurnModelWorld, progress: RolloutStatus, version: str) -> Baseline:
     pods = {pod.pod: pod for one in progress.baselines if one.version == version for pod in one.pods}
     for pod in world.counters.get(version, ()):
-        then = world.baseline(version, pod.pod)
+        then = world.baseline(version, pod)
         if then is None:
             pods[pod.pod] = pod
         elif as_counts(pod).began_anew(as_counts(then)):

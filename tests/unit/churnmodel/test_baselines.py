@@ -10,6 +10,7 @@ from support.kinds import NOW, make_version
 
 from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.rollout import Counters, RolloutStatus
+from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.moves import GiveUp, Shift, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.rollout import decide_rollout
@@ -158,3 +159,13 @@ def test_a_baseline_of_an_older_operator_is_of_the_present_promise() -> None:
     assert world.status.rollout is not None
     counts = rolling(STEP | {"baselines": known}, counters=world.counters).counted("v2")
     assert (counts.requests, counts.slow) == (1000, 10)  # type: ignore[union-attr] # it told
+
+
+def test_a_gateway_that_comes_or_goes_begins_a_step_anew() -> None:
+    """Then other clients are counted than before."""
+    then = {"pod": "p", "requests": 10, "gateway": True}
+    now = (Counters(pod="p", requests=9000, errors=900, gateway=False),)
+    both = [{"version": version, "pods": [then]} for version in ("v1", "v2")]
+    world = rolling(STEP | {"baselines": both}, counters={"v1": counters({"p": (9000, 0)}), "v2": now})
+    assert world.counted("v2") == Counts()
+    assert isinstance(decide_rollout(world, NOW).move, Stay)

@@ -122,6 +122,18 @@ def test_the_route_attaches_to_the_gateway_under_its_host_names() -> None:
     assert route(canary())["spec"]["hostnames"] == ["telco.example.com"]
 
 
+def test_the_route_marks_what_comes_through_it_whatever_a_client_says() -> None:
+    """The whole rule, as a Gateway reads it."""
+    everything = {"path": {"type": "PathPrefix", "value": "/"}}
+    mark = {"set": [{"name": "x-churn-route", "value": "true"}]}
+    backends = [
+        {"group": "", "kind": "Service", "name": f"telco-{version}-predictor", "port": 80, "weight": weight}
+        for version, weight in (("v1", 90), ("v2", 10))
+    ]
+    filters = [{"type": "RequestHeaderModifier", "requestHeaderModifier": mark}]
+    assert route(canary())["spec"]["rules"] == [{"matches": [everything], "filters": filters, "backendRefs": backends}]
+
+
 def test_without_the_gateway_api_no_route_is_made() -> None:
     built = build(world := canary(has_routes=False), decide(world, NOW))
     assert not [d for d in built if isinstance(d, Desired) and d.object["kind"] == "HTTPRoute"]

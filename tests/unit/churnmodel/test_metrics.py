@@ -96,3 +96,25 @@ async def test_a_prometheus_is_asked_once_and_no_pod() -> None:
 async def test_a_prometheus_tells_nothing(settings: Any, series: Any, why: str) -> None:
     wanted = Wanted(TELCO, "v2", 100, PrometheusSpec())
     assert why in str(await read_counters(settings, Told(series=series), wanted, PODS))
+
+
+BY_GATEWAY = ("v1", "answered", "gateway", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gateway", "expected"),
+    [
+        pytest.param([ASKED, SLOW, BY_GATEWAY], False, (3, 1, False), id="all clients without a gateway"),
+        pytest.param([ASKED, SLOW, BY_GATEWAY], True, (1, 0, True), id="those of the gateway where there is one"),
+        pytest.param([ASKED, SLOW], True, (2, 1, False), id="all where a predictor is too old to tell"),
+    ],
+)
+@pytest.mark.parametrize("prometheus", [None, PrometheusSpec()])
+async def test_whose_requests_are_counted(
+    asked: Any, prometheus: PrometheusSpec | None, expected: Any, *, gateway: bool
+) -> None:
+    source = Told({"http://a:8080/metrics": scraped(*asked)}, of("a", *asked))
+    wanted = Wanted(TELCO, "v2", 100, prometheus, gateway=gateway)
+    told = await read_counters(PROMETHEUS, source, wanted, PODS[:1])
+    assert not isinstance(told, str)
+    assert [(pod.requests, pod.slow, pod.gateway) for pod in told] == [expected]
