@@ -48,6 +48,8 @@ class Reason(StrEnum):
     """A person ordered it: the challenger's end, or the return of a champion before."""
     AnalysisFailed = "AnalysisFailed"
     """A version did worse than it may: with traffic, or when it was asked what clients had asked the champion."""
+    GuardNotJudged = "GuardNotJudged"
+    """The guard time of a new champion ended while it could not be read what its pods had counted."""
     ABTestLost = "ABTestLost"
     """The champion did surely better than the challenger in the metric of their A/B test."""
     ABTestUndecided = "ABTestUndecided"

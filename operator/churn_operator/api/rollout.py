@@ -277,6 +277,7 @@ class RolloutStatus(Model):
     verdict: Verdict | None = None
     """What the last analysis of this step, or of the replay, found."""
     reason: Word | None = None
-    """Why the version lost its traffic, or the prospect of any: AnalysisFailed, Aborted, ABTestUndecided and so on."""
+    """Why the version lost its traffic, or the prospect of any: AnalysisFailed, Aborted, ABTestUndecided and so on.
+    GuardNotJudged: it kept it, and was not judged to the end."""
     message: Text = ""
     """What it waits for, or why it ended."""

@@ -190,15 +190,25 @@ def _newest(world: ChurnModelWorld) -> str:
     return world.status.versions[0].version
 
 
+def _completed(progress: RolloutStatus, at: str) -> RolloutStatus:
+    """The guard is over, judged or not: what cannot be read holds nobody up for ever."""
+    ended = progress.model_copy(update={"phase": RolloutPhase.Complete, "since": at, "message": ""})
+    verdict = progress.verdict
+    if verdict is None or verdict.result is not TestOutcome.Error:
+        return ended
+    message = f"When its guard time ended {progress.version} could not be judged: {verdict.message}"
+    return ended.model_copy(update={"reason": Reason.GuardNotJudged, "message": message[:1024]})
+
+
 def _staying(
     world: ChurnModelWorld, waits_for: str, progress: RolloutStatus | None, now: datetime
 ) -> RolloutStatus | None:
     """What was said, until there is something new to say: a verdict that grew by a few requests is not."""
     last = world.status.rollout
-    if progress is None or last is None:
+    if progress is None or last is None or progress.phase in {RolloutPhase.Complete, RolloutPhase.RolledBack}:
         return progress
     if progress.phase is RolloutPhase.Guarding and guarding(world, now) is None:
-        return progress.model_copy(update={"phase": RolloutPhase.Complete, "since": clock.stamp(now), "message": ""})
+        return _completed(progress, clock.stamp(now))
     is_told = progress.phase is RolloutPhase.Shadowing or _is_news(last, progress)
     told = progress if is_told else last
     update = {"verdict": told.verdict, "comparison": told.comparison, "message": waits_for[:1024]}

@@ -280,11 +280,13 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
     if trouble is not None:
         message = f"{newest.version} has all of the traffic, but clients of the gateway may not reach it: {trouble}."
         return Judgement("RolloutHealthy", holds=False, reason=Reason.GatewayUnavailable, message=message)
+    unjudged = progress is not None and progress.reason == Reason.GuardNotJudged
+    told = f" {progress.message}" if progress is not None and unjudged else ""
     return Judgement(
         "RolloutHealthy",
         holds=True,
-        reason=Reason.RolloutComplete,
-        message=f"Traffic is on {newest.version} since {newest.since}.",
+        reason=Reason.GuardNotJudged if unjudged else Reason.RolloutComplete,
+        message=f"Traffic is on {newest.version} since {newest.since}.{told}",
     )
 
 

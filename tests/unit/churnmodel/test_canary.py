@@ -139,6 +139,9 @@ def test_without_the_gateway_api_no_route_is_made() -> None:
     assert not [d for d in built if isinstance(d, Desired) and d.object["kind"] == "HTTPRoute"]
 
 
+WHY = {"v2": "Prometheus at http://prometheus:9090 answers 503"}
+
+
 def states(world: ChurnModelWorld) -> dict[str, str]:
     return {version.version: version.state for version in decide_rollout(world, NOW).versions}
 
@@ -245,6 +248,14 @@ def test_the_guard_lasts_for_its_time_and_while_there_is_something_to_go_back_to
         pytest.param(canary(1, counters=BLIND), "Unknown", "AnalysisUnavailable", "could not be read", id="blind"),
         pytest.param(canary(1, counters=BAD), "False", "AnalysisFailed", "v2 failed: 100 of 1,000", id="a failure"),
         pytest.param(guarded(), "True", "RolloutComplete", "Traffic is on v2", id="a guard"),
+        pytest.param(guarded(spec={"guard": "1m"}), "True", "RolloutComplete", "Traffic is on v2", id="its end"),
+        pytest.param(
+            guarded(counters={}, unread=WHY, spec={"guard": "1m"}),
+            "True",
+            "GuardNotJudged",
+            f"ended v2 could not be judged: The champion's metrics could not be read. v2: {WHY['v2']}",
+            id="the end of one that was blind",
+        ),
         pytest.param(
             guarded(gateway_problem="there is no Gateway"),
             "False",
@@ -346,7 +357,13 @@ def test_a_route_is_believed_when_its_gateway_took_it_as_it_is(route: dict[str, 
     assert route_seen("telco", route) == RouteSeen({"v1": 90, "v2": 10}, problem)
 
 
-WHY = {"v2": "Prometheus at http://prometheus:9090 answers 503"}
+def test_why_a_rollout_ended_as_it_did_is_said_from_then_on() -> None:
+    ended = decide_rollout(guarded(counters={}, unread=WHY, spec={"guard": "1m"}), NOW).progress
+    assert ended is not None
+    world = guarded(counters={}, spec={"guard": "1m"})
+    world = ChurnModelWorld(**(vars(world) | {"status": world.status.model_copy(update={"rollout": ended})}))
+    assert decide_rollout(world, NOW).progress == ended
+    assert ended.phase == "Complete"
 
 
 def test_what_cannot_be_read_is_told_with_its_reason() -> None:
