@@ -84,7 +84,7 @@ class AnalysisSpec(Model):
     """How often a version that is no worse may be given up for chance, over all metrics, steps and looks together."""
     max_score_distance: Annotated[float, Field(ge=0.01, le=1), between("maxScoreDistance", 0.01, 1.0)] = 0.1
     """How far the distribution of the probabilities that clients get may lie from the one on held-out rows:
-    Kolmogorov-Smirnov distance, 0 to 1."""
+    Kolmogorov-Smirnov distance, 0 to 1. Each row counts: where a few requests hold most of the rows, it is theirs."""
     prometheus: PrometheusSpec | None = None
     """Where to read what the predictors have counted. Absent: at their own /metrics."""
     labels: LabelsSpec | None = None
