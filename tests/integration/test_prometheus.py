@@ -80,7 +80,7 @@ def read(prometheus: PrometheusServer, team: str, session: aiohttp.ClientSession
         labels: Mapping[str, str] = NO_LABELS,
     ) -> Told:
         settings = SETTINGS.model_copy(update={"prometheus_urls": url})
-        wanted = Wanted(Key("ChurnModel", namespace, "telco"), version, 0.1, PrometheusSpec(labels=dict(labels)))
+        wanted = Wanted(Key("ChurnModel", namespace, "telco"), version, 100, PrometheusSpec(labels=dict(labels)))
         return await read_counters(settings, Scraper(session, 2), wanted, [{"metadata": {"name": p}} for p in pods])
 
     return told

@@ -59,9 +59,12 @@ def rolling(rollout: Mapping[str, Any], **fields: Any) -> ChurnModelWorld:
     spec: dict[str, Any] = {"strategy": "Canary", "steps": STEPS} | fields.pop("spec", {})
     rolls = make_version(2, VersionState.RollingOut, since=ago(minutes=3))
     versions = fields.pop("versions", [rolls, make_version(1)])
-    model = make_spec(serving={"gateway": GATEWAY}, rollout=spec, suspend=fields.pop("suspend", False))
+    serving = {"gateway": GATEWAY} | fields.pop("serving", {})
+    model = make_spec(serving=serving, rollout=spec, suspend=fields.pop("suspend", False))
+    unheard = [{"version": version, "pods": [{"pod": "pod"}]} for version in ("v1", "v2")]
+    begun = {"began": ago(minutes=3), "baselines": unheard} | dict(rollout)
     world: dict[str, Any] = {
-        "status": {"versions": versions, "rollout": {"began": ago(minutes=3)} | dict(rollout)},
+        "status": {"versions": versions, "rollout": begun},
         "runs": (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted)),
         "servers": (make_server(1), make_server(2)),
         "counters": {"v1": counters(0), "v2": counters(0)},

@@ -157,7 +157,7 @@ def make_run(
 
 def make_server(number: int, *, ready: bool = True, ok: bool | None = True) -> ServerSeen:
     answer = None if ok is None else Answer(ok, "answered" if ok else "connection refused")
-    return ServerSeen(f"v{number}", ready, "ready" if ready else "pod is starting", answer)
+    return ServerSeen(f"v{number}", "ready" if ready else "pod is starting", answer)
 
 
 def make_drift_status(version: str = "v1", *, within: str = "False", **fields: Any) -> DriftMonitorStatus:

@@ -156,6 +156,6 @@ def counted_text(version: str, counts: Counts) -> str:
     well = counts.requests - counts.errors
     lines = ["# TYPE churn_predictor_requests_total counter"]
     for outcome, number in (("answered", well), ("failed", counts.errors)):
-        labels = f'version="{version}",outcome="{outcome}",caller="client"'
+        labels = f'version="{version}",outcome="{outcome}",caller="gateway"'
         lines.append(f"churn_predictor_requests_total{{{labels}}} {number}")
     return "\n".join(lines) + "\n"

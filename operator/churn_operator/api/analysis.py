@@ -12,6 +12,10 @@ SCORE_BINS: tuple[float, ...] = tuple(number / 20 for number in range(1, 21))
 """Upper bounds of 20 equal bins of probability. A probability belongs to the first bin whose bound it does not exceed,
 as in a histogram of Prometheus."""
 
+ROUTE_HEADER = "x-churn-route"
+"""`true` marks what came through the model's HTTPRoute, which sets it: a challenger has no other clients, and stands
+beside what the same ones asked its champion."""
+
 ScoreCounts = Annotated[
     tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=len(SCORE_BINS), max_length=len(SCORE_BINS))
 ]
@@ -80,7 +84,7 @@ class AnalysisSpec(Model):
     """How often a version that is no worse may be given up for chance, over all metrics, steps and looks together."""
     max_score_distance: Annotated[float, Field(ge=0.01, le=1), between("maxScoreDistance", 0.01, 1.0)] = 0.1
     """How far the distribution of the probabilities that clients get may lie from the one on held-out rows:
-    Kolmogorov-Smirnov distance, 0 to 1."""
+    Kolmogorov-Smirnov distance, 0 to 1. Each row counts: where a few requests hold most of the rows, it is theirs."""
     prometheus: PrometheusSpec | None = None
     """Where to read what the predictors have counted. Absent: at their own /metrics."""
     labels: LabelsSpec | None = None

@@ -247,7 +247,7 @@ class TrafficShare(Model):
     percent: Annotated[int, Field(ge=0, le=100)]
     """Share of the requests that it is sent."""
     counted: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Share of the requests of this step that its pods have counted."""
+    """Share of the gateway's requests of this step that its pods have counted."""
 
 
 class DataState(Model):

@@ -163,12 +163,16 @@ class Counters(Model):
     """Failed or given up."""
     slow: Count = 0
     """Answered later than serving.slo promises."""
+    p95_milliseconds: Annotated[int, Field(ge=1)] | None = None
+    """What it promised when these were counted: by another promise others are slow."""
+    gateway: bool | None = None
+    """Only requests through serving.gateway were counted; false: those of all clients."""
     scores: ScoreCounts = (0,) * 20
     """Predictions by probability, in twenty equal bins."""
 
 
 class Baseline(Model):
-    """A version's counters when the step began."""
+    """A version's counters when the step began, or when they were first read in it by the present promise."""
 
     version: Word
     """The version."""
@@ -273,6 +277,7 @@ class RolloutStatus(Model):
     verdict: Verdict | None = None
     """What the last analysis of this step, or of the replay, found."""
     reason: Word | None = None
-    """Why the version lost its traffic, or the prospect of any: AnalysisFailed, Aborted, ABTestUndecided and so on."""
+    """Why the version lost its traffic, or the prospect of any: AnalysisFailed, Aborted, ABTestUndecided and so on.
+    GuardNotJudged: it kept it, and was not judged to the end."""
     message: Text = ""
     """What it waits for, or why it ended."""

@@ -314,7 +314,9 @@ def _scores(
 ) -> tuple[TestResult, ...]:
     """The distribution of the version's probabilities beside its own on held-out rows, where both are known.
 
-    The rows of one request are often alike: no more of them count as independent than there were answers.
+    The rows of one request are often alike: no more of them count as independent than there were answers. But each row
+    weighs the same, whosever it is: where a few requests have most of the rows, the distribution is that of those few,
+    and the band is too narrow for it.
     """
     rows, answers, held_out = sum(challenger.scores), challenger.late.trials, sum(offline or ())
     if offline is None or not held_out or (not rows and answers >= terms.analysis.min_requests):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from churn_operator.api.analysis import ROUTE_HEADER
 from churn_operator.api.base import API_VERSION, LocalRef
 from churn_operator.api.churnmodel import ServedVersion
 from churn_operator.api.driftmonitor import DriftMonitorSpec, MonitoringSpec
@@ -23,6 +24,8 @@ from churn_operator.churnmodel.policies import answered, moved
 from churn_operator.churnmodel.servers import GRPC_PORT, constant, server
 from churn_operator.core.objects import CHAMPION_ALIAS, MODEL_LABEL, Alias, Desired, child_metadata
 
+MARK = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": ROUTE_HEADER, "value": "true"}]}}
+"""Clients of the stable Service ask the champion alone: versions are judged by what both are asked at the gateway."""
 AGENT_PORT = 9081
 """Where KServe's agent takes the requests that it logs, in front of PORT."""
 
@@ -95,7 +98,11 @@ def _route(world: ChurnModelWorld, gateway: GatewaySpec, weights: Mapping[str, i
         "apiVersion": GATEWAY_API,
         "kind": "HTTPRoute",
         "metadata": child_metadata(world.object, world.name, **{MODEL_LABEL: world.name}),
-        "spec": {"parentRefs": parents, **hostnames, "rules": [{"matches": [everything], "backendRefs": backends}]},
+        "spec": {
+            "parentRefs": parents,
+            **hostnames,
+            "rules": [{"matches": [everything], "filters": [MARK], "backendRefs": backends}],
+        },
     }
 
 

@@ -16,6 +16,9 @@ Scores = tuple[int, ...]
 NO_SCORES: Scores = (0,) * len(SCORE_BINS)
 
 _PREFIX = "churn_predictor_"
+GATEWAY = frozenset({"gateway"})
+CLIENTS = GATEWAY | {"client"}
+"""Callers who are no one of ours: those who came through the gateway, and all."""
 _LARGEST = 2**53
 """Up to which every whole number is a double."""
 _ERRORS = frozenset({"failed", "abandoned"})
@@ -39,6 +42,8 @@ class Counts:
     """Decisions whose label has come; processes know none."""
     wrong: int = 0
     """Those of them that the label says otherwise of."""
+    timed: bool = True
+    """It is known which answers were slow, by the present promise."""
 
     def __add__(self, other: "Counts") -> "Counts":
         """Of two processes, or of two stretches of time."""
@@ -53,14 +58,19 @@ class Counts:
         )
 
     def __sub__(self, earlier: "Counts") -> "Counts":
-        """What one process counted since. One whose counts are lower than earlier ones began anew at 0."""
-        if any(now < then for now, then in zip(self._all, earlier._all, strict=True)):
+        """What one process counted since; all of it where that began anew at 0."""
+        if self.began_anew(earlier):
             return self
         scores = tuple(a - b for a, b in zip(self.scores, earlier.scores, strict=True))
         return Counts(self.requests - earlier.requests, self.errors - earlier.errors, self.slow - earlier.slow, scores)
 
+    def began_anew(self, earlier: "Counts") -> bool:
+        """The process did: counts only grow while one lives."""
+        return any(now < then for now, then in zip(self.all, earlier.all, strict=True))
+
     @property
-    def _all(self) -> tuple[int, ...]:
+    def all(self) -> tuple[int, ...]:
+        """Each number that a process counts."""
         return (self.requests, self.errors, self.slow, *self.scores)
 
     @property
@@ -70,8 +80,8 @@ class Counts:
 
     @property
     def late(self) -> Share:
-        """Answers that came later than promised."""
-        answered = self.requests - self.failed.events
+        """Answers that came later than promised; none where that is not known."""
+        answered = self.requests - self.failed.events if self.timed else 0
         return Share(min(self.slow, answered), answered)
 
     @property
@@ -101,8 +111,13 @@ def parse_metrics(text: str) -> list[Sample]:
         raise ValueError(f"not the text format of Prometheus: {error!r}") from error
 
 
-def count(told: Iterable[Sample], version: str, slo_seconds: float) -> Counts:
-    """One process's counts, from its samples.
+def tells_gateway(told: Iterable[Sample]) -> bool:
+    """Clients who came through the gateway are counted apart; a predictor that is older counts them with the others."""
+    return any(sample.labels.get("caller") in GATEWAY for sample in told)
+
+
+def count(told: Iterable[Sample], version: str, slo_seconds: float, callers: frozenset[str] = CLIENTS) -> Counts:
+    """One process's counts, from its samples, of what these callers asked; of probabilities, of what anybody did.
 
     An answer is slow above the smallest bound of the histogram that is not below the promise.
 
@@ -112,9 +127,10 @@ def count(told: Iterable[Sample], version: str, slo_seconds: float) -> Counts:
     samples = [sample for sample in told if sample.labels.get("version") == version]
     if not samples:
         raise ValueError(f"nothing is told of {version}")
-    requests = [s for s in samples if s.name == f"{_PREFIX}requests_total" and _is_judged(s, _JUDGED)]
+    asked = [sample for sample in samples if sample.labels.get("caller") in callers]
+    requests = [s for s in asked if s.name == f"{_PREFIX}requests_total" and s.labels.get("outcome") in _JUDGED]
     errors = [s for s in requests if s.labels["outcome"] in _ERRORS]
-    counts = Counts(_total(requests), _total(errors), _slow(samples, slo_seconds), _scores(samples))
+    counts = Counts(_total(requests), _total(errors), _slow(asked, slo_seconds), _scores(samples))
     if counts.slow < 0 or min(counts.scores) < 0:
         raise ValueError("a histogram's counts fall where its bounds rise")
     return counts
@@ -122,10 +138,6 @@ def count(told: Iterable[Sample], version: str, slo_seconds: float) -> Counts:
 
 def _samples(families: Iterable[Metric]) -> Iterator[Sample]:
     return (sample for family in families if family.name.startswith(_PREFIX) for sample in family.samples)
-
-
-def _is_judged(sample: Sample, outcomes: frozenset[str]) -> bool:
-    return sample.labels.get("caller") == "client" and sample.labels.get("outcome") in outcomes
 
 
 def _total(samples: Iterable[Sample]) -> int:
@@ -139,9 +151,8 @@ def _whole(sample: Sample) -> int:
 
 
 def _slow(samples: list[Sample], slo_seconds: float) -> int:
-    answered = [
-        s for s in samples if s.name == f"{_PREFIX}request_seconds_bucket" and _is_judged(s, frozenset({"answered"}))
-    ]
+    name = f"{_PREFIX}request_seconds_bucket"
+    answered = [s for s in samples if s.name == name and s.labels.get("outcome") == "answered"]
     bounds = {float(sample.labels["le"]) for sample in answered}
     if not bounds:
         return 0

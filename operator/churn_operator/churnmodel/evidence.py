@@ -5,6 +5,13 @@ holds at all sizes at once (Ramdas, Grünwald, Vovk and Shafer, "Game-Theoretic 
 Inference", Statistical Science 2023), and is a function of the counts so far alone: nothing has to be remembered
 between two looks.
 
+The bound on false alarms is proved for trials that are independent and have one rate in each arm as long as they are
+counted together. Of two arms whose rates change with the hour it is not: there it rests on who gets which version by
+chance, at a share that is the same all the while, so that both arms have the same mix of hours and clients and a
+difference of their counts is one of the versions. It does not hold where the share changes, where clients of one arm
+are not those of the other, or where trials fail in bundles, such as one client's retries. Of one arm beside a promise
+nothing makes up for a rate that changes: it is judged by its mean so far.
+
 Shares: the likelihood of the counts, mixed over the possible rates (Robbins, "Statistical Methods Related to the Law of
 the Iterated Logarithm", 1970), over its supremum under the null hypothesis (Wasserman, Ramdas and Balakrishnan,
 "Universal Inference", PNAS 2020). That ratio is at most a martingale that starts at 1; by Ville's inequality it ever

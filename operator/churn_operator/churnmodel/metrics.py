@@ -11,7 +11,8 @@ from prometheus_client.samples import Sample
 
 from churn_operator.api.analysis import PrometheusSpec
 from churn_operator.api.rollout import Counters
-from churn_operator.churnmodel.counts import count, parse_metrics
+from churn_operator.churnmodel.counts import CLIENTS, GATEWAY, count, parse_metrics, tells_gateway
+from churn_operator.churnmodel.pods import in_url
 from churn_operator.churnmodel.promql import FRESH, by_pod, chosen_url, counters_query
 from churn_operator.core.errors import MetricsUnavailable
 from churn_operator.core.kind import Counting
@@ -28,11 +29,16 @@ class Wanted:
 
     model: Key
     version: str
-    slo_seconds: float
+    p95_milliseconds: int
     prometheus: PrometheusSpec | None = None
+    gateway: bool = False
+    """Only what came through it, where that is told apart."""
 
     def counters(self, pod: str, samples: Iterable[Sample]) -> Counters:
-        return Counters(pod=pod, **asdict(count(samples, self.version, self.slo_seconds)))
+        told = list(samples)
+        gateway = self.gateway and tells_gateway(told)
+        counts = count(told, self.version, self.p95_milliseconds / 1000, GATEWAY if gateway else CLIENTS)
+        return Counters(pod=pod, p95_milliseconds=self.p95_milliseconds, gateway=gateway, **asdict(counts))
 
 
 async def read_counters(
@@ -48,7 +54,7 @@ async def read_counters(
 
 
 async def _scraped(source: Counting, wanted: Wanted, pod: Object) -> Counters:
-    url = f"http://{pod['status']['podIP']}:{PORT}/metrics"
+    url = f"http://{in_url(pod['status']['podIP'])}:{PORT}/metrics"
     text = await source.metrics(url)
     try:
         return wanted.counters(name_of(pod), parse_metrics(text))

@@ -9,12 +9,12 @@ from datetime import datetime
 from churn_operator.api.base import API_VERSION, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
-from churn_operator.api.rollout import Counters, RolloutPhase
+from churn_operator.api.rollout import Counters, RolloutPhase, RolloutStatus
 from churn_operator.api.tasks import Golden
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.metrics import Wanted, read_counters
-from churn_operator.churnmodel.pods import is_ready, trouble
+from churn_operator.churnmodel.pods import in_url, is_ready, made_at, trouble
 from churn_operator.core import clock
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
@@ -25,6 +25,11 @@ from churn_operator.settings import Settings
 
 SERVING_API = "serving.kserve.io/v1beta1"
 GATEWAY_API = "gateway.networking.k8s.io/v1"
+HEADLESS = "None"
+"""The clusterIP of a Service that is a name of its pods alone."""
+COUNTED = frozenset({RolloutPhase.Shifting, RolloutPhase.Guarding})
+"""Phases in which a version is judged by what its pods count."""
+UNANSWERED = "the Gateway has not answered for the HTTPRoute"
 NO_ROUTES = "the cluster has no Gateway API: it knows no HTTPRoute"
 
 
@@ -78,16 +83,19 @@ class Constant:
 
 @dataclass(frozen=True)
 class ServerSeen:
-    """An InferenceService and what it answered."""
+    """An InferenceService, and what it answered where it was asked.
+
+    KServe calls one unready of which a single pod is drained, or that is to have more of them: who has clients is asked
+    whatever it says.
+    """
 
     version: str
-    ready: bool
     message: str
     answer: Answer | None = None
 
     @property
     def answers(self) -> bool:
-        return self.ready and self.answer is not None and self.answer.ok
+        return self.answer is not None and self.answer.ok
 
     @property
     def heard(self) -> str:
@@ -129,8 +137,10 @@ class ChurnModelWorld:
     has_routes: bool = True
     """The API server knows HTTPRoutes."""
     gateway_problem: str | None = None
+    pods: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
+    """By version that is, or is about to be, judged by what its pods count."""
     counters: Mapping[str, tuple[Counters, ...]] = field(default_factory=dict)
-    """By version: what each of its pods has counted; absent where one did not say."""
+    """By version: what each of its pods that are ready has counted; absent where one did not say."""
     unread: Mapping[str, str] = field(default_factory=dict)
     """By version: why it could not be read what its pods have counted."""
     kserve_missing: bool = False
@@ -155,22 +165,43 @@ class ChurnModelWorld:
         return constant_of(self.spec)
 
     def counted(self, version: str) -> Counts | None:
-        """What the version's pods have counted since the step began; None where one does not say."""
-        counters, rollout = self.counters.get(version), self.status.rollout
+        """What the version's pods have counted since the step began; None where one does not say.
+
+        Of a pod that was there before and had not told yet, nothing: what it counted is of another time.
+        """
+        counters = self.counters.get(version)
         if counters is None:
             return None
-        baselines = () if rollout is None else rollout.baselines
-        began = {pod.pod: pod for baseline in baselines if baseline.version == version for pod in baseline.pods}
-        since = (as_counts(pod) - as_counts(began.get(pod.pod)) for pod in counters)
-        return sum(since, Counts())
+        began = ((as_counts(pod), self.baseline(version, pod)) for pod in counters)
+        return sum((counts - as_counts(then) for counts, then in began if then is not None), Counts())
+
+    def baseline(self, version: str, now: Counters) -> Counters | None:
+        """What a pod had counted when the step began, nothing where it was made later; None where nobody knows.
+
+        What was counted by another promise, or of other clients, tells nothing of it.
+        """
+        rollout = self.status.rollout
+        if rollout is None or rollout.phase not in COUNTED:
+            return Counters(pod=now.pod)
+        pods = (then for one in rollout.baselines if one.version == version for then in one.pods)
+        of = (then for then in pods if then.pod == now.pod and self.is_timed(then))
+        known = next((then for then in of if then.gateway in (None, now.gateway)), None)
+        is_new = known is None and self._was_made_since(rollout.since, version, now.pod)
+        return Counters(pod=now.pod) if is_new else known
+
+    def is_timed(self, counters: Counters) -> bool:
+        """What they call slow is what is now."""
+        return counters.p95_milliseconds in (None, self.spec.serving.slo.p95_milliseconds)
+
+    def _was_made_since(self, began: str, version: str, pod: str) -> bool:
+        made = next((made_at(one) for one in self.pods.get(version, ()) if name_of(one) == pod), None)
+        return made is not None and made > clock.parse(began)
 
     def server(self, version: str) -> ServerSeen | None:
         return next((server for server in self.servers if server.version == version), None)
 
 
-def as_counts(counters: Counters | None) -> Counts:
-    if counters is None:
-        return Counts()
+def as_counts(counters: Counters) -> Counts:
     return Counts(counters.requests, counters.errors, counters.slow, counters.scores)
 
 
@@ -225,9 +256,10 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     except KindMissing:
         servers, kserve_missing = (), True
     routes = await _routes(cluster, key, mine)
-    heard = await _counters(settings, cluster, key, spec, status)
+    pods = await _judged(cluster, key, status)
+    heard = await _counters(settings, cluster, key, spec, pods)
     children = tuple(c for c in (*services, *jobs, *servers, *monitors, *(routes or ())) if is_controlled_by(c, obj))
-    service = next((c for c in children if c["kind"] == "Service" and name_of(c) == key.name), None)
+    addressed = {name_of(one): one for one in services if name_of(one) != key.name or is_controlled_by(one, obj)}
     alias, problem = await champion_alias(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}")
     slot = int(now.timestamp() // parse_duration(spec.retraining.probe_interval).total_seconds())
     return ChurnModelWorld(
@@ -241,8 +273,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         monitors=tuple(
             MonitorSeen(name_of(m), DriftMonitorStatus.model_validate(m.get("status", {}))) for m in monitors
         ),
-        servers=await _servers(cluster, key, _asked(spec, status), servers, service),
-        target=_target(key.name, service),
+        servers=await _servers(cluster, key, spec, status, servers, addressed),
+        target=_target(key.name, addressed.get(key.name)),
         probe_slot=slot,
         probe=await _job(cluster, probe_name(key.name, slot), children),
         replay=await _replay(cluster, key.name, status, children),
@@ -250,6 +282,7 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         route=next((route_seen(key.name, c) for c in children if c["kind"] == "HTTPRoute"), None),
         has_routes=routes is not None,
         gateway_problem=await _gateway_problem(cluster, key, spec) if routes is not None else NO_ROUTES,
+        pods=pods,
         counters={version: told for version, told in heard.items() if not isinstance(told, str)},
         unread={version: told for version, told in heard.items() if isinstance(told, str)},
         kserve_missing=kserve_missing,
@@ -282,23 +315,24 @@ def _asked(spec: ChurnModelSpec, status: ChurnModelStatus) -> list[ServedVersion
 async def _servers(
     cluster: Cluster,
     key: Key,
-    versions: Iterable[ServedVersion | Constant],
+    spec: ChurnModelSpec,
+    status: ChurnModelStatus,
     live: tuple[Object, ...],
-    service: Object | None,
+    services: Mapping[str, Object],
 ) -> tuple[ServerSeen, ...]:
     by_name = {name_of(obj): obj for obj in live}
     seen = []
-    for version in versions:
+    for version in _asked(spec, status):
         name = server_name(key.name, version.version)
         obj = by_name.get(name)
         if obj is None:
             continue
         conditions = obj.get("status", {}).get("conditions", ())
         ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})
-        serves = ready.get("status") == "True"
         answer = None
-        if serves or _is_champion(version):
-            url = f"http://{_host(key, name, version, service)}/v1/models/{key.name}:predict"
+        if ready.get("status") == "True" or _had_clients(version, status.rollout):
+            host = await _host(cluster, key, version, services)
+            url = f"http://{host}/v1/models/{key.name}:predict"
             answer = await cluster.predict(url, version.golden.instance, version.golden.probability)
         heard = str(ready.get("message", "not ready yet"))
         if answer is None or not answer.ok:
@@ -306,8 +340,17 @@ async def _servers(
             why = trouble(pods)
             heard = why or heard
             answer = answer and _explained(answer, why if pods else "it has no pod")
-        seen.append(ServerSeen(version.version, serves, heard, answer))
+        seen.append(ServerSeen(version.version, heard, answer))
     return tuple(seen)
+
+
+def _had_clients(version: ServedVersion | Constant, rollout: RolloutStatus | None) -> bool:
+    """It answered before it got any, or the champion's logged requests."""
+    if isinstance(version, Constant):
+        return False
+    admitted = {RolloutPhase.Shadowing, RolloutPhase.Shifting}
+    is_admitted = rollout is not None and rollout.version == version.version and rollout.phase in admitted
+    return is_admitted or version.state in {VersionState.Champion, VersionState.Retired}
 
 
 def _explained(answer: Answer, why: str | None) -> Answer:
@@ -323,14 +366,24 @@ async def _pods(cluster: Cluster, key: Key, version: str) -> tuple[Object, ...]:
     return await cluster.list("v1", "Pod", key.namespace, labels=labels)
 
 
-def _host(key: Key, name: str, version: ServedVersion | Constant, service: Object | None) -> str:
-    """The champion is asked where its clients ask, by address: a name that was just made may not be known yet.
+async def _host(cluster: Cluster, key: Key, version: ServedVersion | Constant, services: Mapping[str, Object]) -> str:
+    """The champion is asked where its clients ask; who stands in by its own, where clients may be led to right now.
 
-    Who stands in is asked by its own: clients may be led to it in this very moment.
+    All by address, as far as it is known: without DNS a champion would answer and its challenger would not.
     """
-    if service is not None and _is_champion(version) and _target(key.name, service) == version.version:
-        return str(service["spec"]["clusterIP"])
-    return f"{name}-predictor.{key.namespace}.svc"
+    stable = services.get(key.name)
+    if stable is not None and _is_champion(version) and _target(key.name, stable) == version.version:
+        return in_url(stable["spec"]["clusterIP"])
+    name = predictor_service(key.name, version.version)
+    service = services.get(name)
+    address = service and service["spec"].get("clusterIP")
+    if service is None or not address:
+        return f"{name}.{key.namespace}.svc"
+    if address != HEADLESS:
+        return in_url(address)
+    ready = (pod for pod in await _pods(cluster, key, version.version) if is_ready(pod))
+    port = service["spec"]["ports"][0]["targetPort"]
+    return next((f"{in_url(pod['status']['podIP'])}:{port}" for pod in ready), f"{name}.{key.namespace}.svc")
 
 
 def _target(model: str, service: Object | None) -> str | None:
@@ -374,36 +427,55 @@ def _version_of(model: str, service: str) -> str:
 
 
 def _not_taken(route: Object) -> str | None:
-    parents = route.get("status", {}).get("parents", ())
-    if len(parents) < len(route["spec"].get("parentRefs", ())):
-        return "the Gateway has not answered for the HTTPRoute"
-    generation = route["metadata"].get("generation", 0)
-    for parent in parents:
-        for condition in parent.get("conditions", ()):
-            if condition.get("observedGeneration", 0) < generation:
-                return "the Gateway has not taken up the HTTPRoute's last change"
-            if condition["type"] in {"Accepted", "ResolvedRefs"} and condition["status"] != "True":
-                name = parent["parentRef"]["name"]
-                return f"Gateway {name} does not take the HTTPRoute: {condition['reason']}: {condition['message']}"
+    """What the first of its Gateways says that does not take it. One that it was attached to before says nothing."""
+    namespace, generation = route["metadata"].get("namespace"), route["metadata"].get("generation", 0)
+    told = [(_attached(one["parentRef"], namespace), one) for one in route.get("status", {}).get("parents", ())]
+    for ref in route["spec"].get("parentRefs", ()):
+        said = [_refused(one, generation) for parent, one in told if parent == _attached(ref, namespace)]
+        if None not in said:
+            return next(iter(said), UNANSWERED)
     return None
 
 
-async def _counters(
-    settings: Settings, cluster: Cluster, key: Key, spec: ChurnModelSpec, status: ChurnModelStatus
-) -> Mapping[str, tuple[Counters, ...] | str]:
-    """What the pods of those versions counted that are, or are about to be, judged by it."""
+def _attached(ref: Object, namespace: str) -> tuple[str | None, ...]:
+    """What a reference means, with the defaults of the Gateway API."""
+    defaults = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": namespace}
+    return tuple((defaults | dict(ref)).get(key) for key in ("group", "kind", "namespace", "name", "sectionName"))
+
+
+def _refused(parent: Object, generation: int) -> str | None:
+    conditions = {condition["type"]: condition for condition in parent.get("conditions", ())}
+    if "Accepted" not in conditions:
+        return UNANSWERED
+    for condition in (conditions[type_] for type_ in ("Accepted", "ResolvedRefs") if type_ in conditions):
+        if condition.get("observedGeneration", 0) < generation:
+            return "the Gateway has not taken up the HTTPRoute's last change"
+        if condition["status"] != "True":
+            name = parent["parentRef"]["name"]
+            return f"Gateway {name} does not take the HTTPRoute: {condition['reason']}: {condition['message']}"
+    return None
+
+
+async def _judged(cluster: Cluster, key: Key, status: ChurnModelStatus) -> Mapping[str, tuple[Object, ...]]:
+    """The pods of those versions that are, or are about to be, judged by what was counted."""
     rolling = any(version.state is VersionState.RollingOut for version in status.versions)
     if not rolling and not is_guarding(status):
         return {}
+    judged = {VersionState.Champion, VersionState.RollingOut}
+    return {one.version: await _pods(cluster, key, one.version) for one in status.versions if one.state in judged}
+
+
+async def _counters(
+    settings: Settings, cluster: Cluster, key: Key, spec: ChurnModelSpec, pods: Mapping[str, tuple[Object, ...]]
+) -> Mapping[str, tuple[Counters, ...] | str]:
+    """What those of them counted that are ready."""
 
     async def read(version: str) -> tuple[Counters, ...] | str:
-        pods = [pod for pod in await _pods(cluster, key, version) if is_ready(pod)]
-        wanted = Wanted(key, version, spec.serving.slo.p95_milliseconds / 1000, spec.rollout.analysis.prometheus)
-        return await read_counters(settings, cluster, wanted, pods)
+        promise, prometheus = spec.serving.slo.p95_milliseconds, spec.rollout.analysis.prometheus
+        wanted = Wanted(key, version, promise, prometheus, gateway=spec.serving.gateway is not None)
+        return await read_counters(settings, cluster, wanted, filter(is_ready, pods[version]))
 
-    judged = {VersionState.Champion, VersionState.RollingOut}
-    names = [version.version for version in status.versions if version.state in judged]
-    return dict(zip(names, await asyncio.gather(*map(read, names)), strict=True))
+    return dict(zip(pods, await asyncio.gather(*map(read, pods)), strict=True))
 
 
 async def _replay(cluster: Cluster, model: str, status: ChurnModelStatus, children: Iterable[Object]) -> JobState:

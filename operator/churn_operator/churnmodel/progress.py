@@ -17,13 +17,13 @@ from churn_operator.api.rollout import (
     Winner,
 )
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld
+from churn_operator.churnmodel.observe import ChurnModelWorld, as_counts
 from churn_operator.churnmodel.versions import champion_of, guarding
 from churn_operator.core import clock
 from churn_operator.core.objects import Violation
 
 BASELINES = 100
-"""As many pods as a version may have; those of a moment between two sets of them are counted from their start."""
+"""As many pods as a version may have; of a moment between two sets of them, those beyond are not judged."""
 WORTH_TELLING = 1.2
 """A verdict on so many times the requests is written again."""
 
@@ -91,6 +91,27 @@ def _began(world: ChurnModelWorld, version: str, at: str) -> str:
     return rollout.began if rollout is not None and rollout.version == version else at
 
 
+def based(world: ChurnModelWorld, progress: RolloutStatus) -> RolloutStatus:
+    """With a baseline of each pod that was there before the step and tells only now, or that began anew since.
+
+    One that was not ready when the step began may have counted for weeks; one that began anew will one day have counted
+    more than it had then.
+    """
+    versions = dict.fromkeys((*(baseline.version for baseline in progress.baselines), *world.counters))
+    return progress.model_copy(update={"baselines": tuple(_rebased(world, progress, one) for one in versions)})
+
+
+def _rebased(world: ChurnModelWorld, progress: RolloutStatus, version: str) -> Baseline:
+    pods = {pod.pod: pod for one in progress.baselines if one.version == version for pod in one.pods}
+    for pod in world.counters.get(version, ()):
+        then = world.baseline(version, pod)
+        if then is None:
+            pods[pod.pod] = pod
+        elif as_counts(pod).began_anew(as_counts(then)):
+            pods[pod.pod] = Counters(pod=pod.pod)
+    return Baseline(version=version, pods=tuple(pods.values())[:BASELINES])
+
+
 def _baseline(world: ChurnModelWorld, version: str) -> Baseline:
     return Baseline(version=version, pods=(world.counters.get(version) or ())[:BASELINES])
 
@@ -135,7 +156,8 @@ def _promoted(world: ChurnModelWorld, version: ServedVersion, progress: RolloutS
 
 def _shown(world: ChurnModelWorld, version: str) -> Counters | None:
     counts = world.counted(version)
-    return None if counts is None else Counters(pod=version, **asdict(counts))
+    promise = world.spec.serving.slo.p95_milliseconds
+    return None if counts is None else Counters(pod=version, p95_milliseconds=promise, **asdict(counts))
 
 
 def _is_news(last: RolloutStatus, progress: RolloutStatus) -> bool:
@@ -172,15 +194,25 @@ def _ended(version: str, progress: RolloutStatus | None, why: Violation, at: str
     return last.model_copy(update=ended | {"reason": why.reason, "message": why.message[:1024]})
 
 
+def _completed(progress: RolloutStatus, at: str) -> RolloutStatus:
+    """The guard is over, judged or not: what cannot be read holds nobody up for ever."""
+    ended = progress.model_copy(update={"phase": RolloutPhase.Complete, "since": at, "message": ""})
+    verdict = progress.verdict
+    if verdict is None or verdict.result is not TestOutcome.Error:
+        return ended
+    message = f"When its guard time ended {progress.version} could not be judged: {verdict.message}"
+    return ended.model_copy(update={"reason": Reason.GuardNotJudged, "message": message[:1024]})
+
+
 def _staying(
     world: ChurnModelWorld, waits_for: str, progress: RolloutStatus | None, now: datetime
 ) -> RolloutStatus | None:
     """What was said, until there is something new to say: a verdict that grew by a few requests is not."""
     last = world.status.rollout
-    if progress is None or last is None:
+    if progress is None or last is None or progress.phase in {RolloutPhase.Complete, RolloutPhase.RolledBack}:
         return progress
     if progress.phase is RolloutPhase.Guarding and guarding(world, now) is None:
-        return progress.model_copy(update={"phase": RolloutPhase.Complete, "since": clock.stamp(now), "message": ""})
+        return _completed(progress, clock.stamp(now))
     is_told = progress.phase is RolloutPhase.Shadowing or _is_news(last, progress)
     told = progress if is_told else last
     update = {"verdict": told.verdict, "comparison": told.comparison, "message": waits_for[:1024]}

@@ -47,7 +47,7 @@ def counters_query(model: Key, version: str, spec: PrometheusSpec, settings: Set
         _equal(settings.prometheus_namespace_label, model.namespace),
         _equal("model", model.name),
         _equal("version", version),
-        'caller=~"client|"',
+        'caller=~"client|gateway|"',
         *(_equal(label, value) for label, value in spec.labels.items()),
     ]
     series = f"{{{','.join(wanted)}}}"

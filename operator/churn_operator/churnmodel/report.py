@@ -293,17 +293,18 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
     if trouble is not None:
         message = f"{newest.version} has all of the traffic, but clients of the gateway may not reach it: {trouble}."
         return Judgement("RolloutHealthy", holds=False, reason=Reason.GatewayUnavailable, message=message)
+    unjudged = progress is not None and progress.reason == Reason.GuardNotJudged
     return Judgement(
         "RolloutHealthy",
         holds=True,
-        reason=Reason.RolloutComplete,
+        reason=Reason.GuardNotJudged if unjudged else Reason.RolloutComplete,
         message=f"Traffic is on {newest.version} since {newest.since}.{_next(progress)}",
     )
 
 
 def _next(progress: RolloutStatus | None) -> str:
-    """What comes after, and what it waits for."""
-    return f" {progress.message}." if progress is not None and progress.message else ""
+    """What comes after and waits, or what is left to say of how it ended."""
+    return f" {progress.message.rstrip('.')}." if progress is not None and progress.message else ""
 
 
 def _shadowing(world: ChurnModelWorld, progress: RolloutStatus) -> Judgement:

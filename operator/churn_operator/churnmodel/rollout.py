@@ -7,7 +7,7 @@ Starting ─ answers ─▶ Shifting, step by step ─ the last one passed ─�
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from churn_operator.api.analysis import TestOutcome, Verdict
@@ -15,15 +15,16 @@ from churn_operator.api.approval import Handled
 from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import FallbackStatus, Quarantine, ServedVersion
 from churn_operator.api.reasons import Reason
-from churn_operator.api.rollout import Comparison, RolloutPhase, RolloutStatus, Winner
+from churn_operator.api.rollout import Comparison, Counters, RolloutPhase, RolloutStatus, Winner
 from churn_operator.churnmodel.analysis import Terms, breach, compare, judge
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
-from churn_operator.churnmodel.labels import known_of, labelled, unread, wanted
+from churn_operator.churnmodel.labels import ASKED_ONE_BY_ONE, known_of, labelled, unread, wanted
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld, Constant, as_counts
+from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, as_counts
 from churn_operator.churnmodel.orders import handled, obey, pending
-from churn_operator.churnmodel.progress import progress_after
+from churn_operator.churnmodel.pods import crash
+from churn_operator.churnmodel.progress import based, progress_after
 from churn_operator.churnmodel.shadow import shadowed
 from churn_operator.churnmodel.versions import (
     accepted,
@@ -104,6 +105,8 @@ def _judged(world: ChurnModelWorld, now: datetime) -> RolloutStatus | None:
     progress = world.status.rollout
     if progress is None:
         return None
+    if progress.phase in COUNTED:
+        progress = based(world, progress)
     if progress.phase is RolloutPhase.Shifting:
         progress = labelled(world, progress, now)
         return progress.model_copy(
@@ -152,8 +155,7 @@ def _roll(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatu
             return _shift(world, rolling, progress, now)
         if progress.phase is RolloutPhase.Shadowing and world.spec.rollout.strategy == "Shadow":
             return _shadow(world, rolling, progress, now)
-    server = world.server(rolling.version)
-    if server is not None and server.answers:
+    if _answers(world, rolling):
         waits_for = _paused(world)
         return _admit(world, rolling) if waits_for is None else Stay(waits_for)
     deadline = clock.parse(rolling.since) + parse_duration(world.spec.rollout.progress_deadline)
@@ -173,8 +175,8 @@ def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:
     if problem := route_problem(world):
         return Stay(problem)
     for version in (champion, rolling):
-        if world.counters.get(version.version) is None:
-            why = world.unread.get(version.version, "nobody has been asked yet")
+        if not world.counters.get(version.version):
+            why = world.unread.get(version.version, "none of its pods is ready")
             return Stay(f"the metrics of {version.version} cannot be read: {why}")
     return Shift(rolling, 1, world.spec.rollout.weights[0])
 
@@ -184,8 +186,12 @@ def _shift(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStat
     if failure := _failure(world, rolling, progress):
         return GiveUp(rolling, failure)
     verdict = progress.verdict
-    if waits_for := _paused(world) or route_problem(world):
+    if waits_for := _paused(world):
         return Stay(waits_for)
+    if world.spec.rollout.strategy in ASKED_ONE_BY_ONE:
+        return _admit(world, rolling) if _answers(world, rolling) else Stay(_heard(world, rolling))
+    if problem := route_problem(world):
+        return Stay(problem)
     if verdict is None or verdict.result is not TestOutcome.Pass:
         return Stay("the analysis has not passed")
     if world.spec.rollout.strategy == "ABTest":
@@ -238,20 +244,32 @@ def _shadow(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutSta
 def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatus | None) -> Violation | None:
     """Why the challenger must lose its traffic at once, or the prospect of any; before it is judged, nothing does.
 
-    Where nobody answers the fault is more likely between the operator and them: nothing is concluded.
+    Where nobody answers, or the champion crashed as well, the fault is more likely elsewhere: nothing is concluded. A
+    crash is evidence of its own: what the process had counted went with it.
     """
     if progress is None or progress.version != rolling.version or progress.phase not in JUDGED:
         return None
-    champion, server = champion_of(world.status.versions), world.server(rolling.version)
-    answers = champion is not None and (other := world.server(champion.version)) is not None and other.answers
-    if (server is None or not server.answers) and answers:
-        message = f"{rolling.version} failed with {progress.weight} % of the traffic: {_heard(world, rolling)}"
-        return Violation(Reason.ChallengerNotAnswering, message)
+    champion = champion_of(world.status.versions)
+    if not _answers(world, rolling) and champion is not None and _answers(world, champion):
+        return _fallen(rolling, progress, _heard(world, rolling))
+    if (crashed := _crash(world, progress, rolling)) and _crash(world, progress, champion) is None:
+        return _fallen(rolling, progress, crashed)
     if progress.comparison is not None and progress.comparison.winner is Winner.Champion:
         return Violation(Reason.ABTestLost, f"{rolling.version} lost the A/B test: {progress.comparison.message}")
     if progress.verdict is not None and progress.verdict.result is TestOutcome.Fail:
         return Violation(Reason.AnalysisFailed, f"{rolling.version} failed: {progress.verdict.message}")
     return None
+
+
+def _fallen(rolling: ServedVersion, progress: RolloutStatus, why: str) -> Violation:
+    message = f"{rolling.version} failed with {progress.weight} % of the traffic: {why}"
+    return Violation(Reason.ChallengerNotAnswering, message)
+
+
+def _crash(world: ChurnModelWorld, progress: RolloutStatus, version: ServedVersion | None) -> str | None:
+    """How one of its pods crashed since the step began."""
+    pods = () if version is None else world.pods.get(version.version, ())
+    return crash(pods, clock.parse(progress.since))
 
 
 def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Restore | None:
@@ -263,10 +281,16 @@ def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datet
         message = f"{champion.version} failed in its guard time: {progress.verdict.message}"
         return Restore(before, Violation(Reason.AnalysisFailed, message))
     server = world.server(champion.version)
-    if server is not None and not server.answers and not _is_settling(progress, now):
-        message = f"{champion.version} failed in its guard time: {_heard(world, champion)}"
+    is_silent = server is not None and not server.answers and not _is_settling(progress, now)
+    if why := _crash(world, progress, champion) or (_heard(world, champion) if is_silent else None):
+        message = f"{champion.version} failed in its guard time: {why}"
         return Restore(before, Violation(Reason.ChampionNotAnswering, message))
     return None
+
+
+def _answers(world: ChurnModelWorld, version: ServedVersion) -> bool:
+    server = world.server(version.version)
+    return server is not None and server.answers
 
 
 def _heard(world: ChurnModelWorld, version: ServedVersion) -> str:
@@ -318,9 +342,14 @@ def _known(world: ChurnModelWorld, progress: RolloutStatus, version: str) -> Cou
 def _breach(world: ChurnModelWorld, progress: RolloutStatus) -> Verdict:
     """The new champion beside what is promised and what the old one showed."""
     before, labels = progress.before, progress.labels
-    theirs = None if before is None else known_of(as_counts(before), labels, before.pod)
+    theirs = None if before is None else known_of(_former(world, before), labels, before.pod)
     own, offline = _known(world, progress, progress.version), _offline(world, progress)
     return _with_why(world, breach(own, theirs, world.spec.serving.slo, offline, _terms(world), unread(labels)))
+
+
+def _former(world: ChurnModelWorld, before: Counters) -> Counts:
+    """What the old champion showed; how slow it was by a promise that was made since, nobody knows."""
+    return replace(as_counts(before), timed=world.is_timed(before))
 
 
 def _with_why(world: ChurnModelWorld, verdict: Verdict) -> Verdict:

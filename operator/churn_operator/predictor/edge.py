@@ -10,10 +10,12 @@ from typing import NamedTuple
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from churn_operator.api.analysis import ROUTE_HEADER
 from churn_operator.predictor.drain import Drain
 from churn_operator.predictor.logs import REQUEST_ID, take_request_id
 from churn_operator.predictor.metrics import GONE, Meter, outcome
 from churn_operator.predictor.request import (
+    CLIENTS,
     MAX_BODY,
     MAX_INSTANCES,
     PROBE_HEADER,
@@ -42,6 +44,7 @@ _GONE_TEXT = "the client went away before its answer"
 CLOSE = (b"connection", b"close")
 PROBE = (PROBE_HEADER.encode(), b"true")
 SHADOW = (SHADOW_HEADER.encode(), b"true")
+ROUTED = (ROUTE_HEADER.encode(), b"true")
 
 Handler = Callable[[bytes, Mapping[str, str]], Awaitable[Response]]
 
@@ -162,7 +165,7 @@ class Edge:
 
     def _log(self, scope: Scope, status: int, seconds: float, caller: Caller) -> None:
         level = logging.INFO if status >= 400 else self._level
-        if caller != "client":
+        if caller not in CLIENTS:
             level = logging.DEBUG
         if log.isEnabledFor(level):
             fields = {
@@ -178,7 +181,9 @@ def _caller(scope: Scope) -> Caller:
     """Who asks, as the inference log will call them."""
     if SHADOW in scope["headers"]:
         return "shadow"
-    return "probe" if PROBE in scope["headers"] else "client"
+    if PROBE in scope["headers"]:
+        return "probe"
+    return "gateway" if ROUTED in scope["headers"] else "client"
 
 
 def _take_request_id(scope: Scope) -> bytes:

@@ -26,7 +26,8 @@ REQUEST = (*MODEL, "protocol", "outcome", "caller")
 
 REQUESTS = Counter(
     "churn_predictor_requests",
-    "Predictions asked for: outcome answered, refused, failed or abandoned; caller client, probe or shadow",
+    "Predictions asked for: outcome answered, refused, failed or abandoned; caller client, gateway (a client, through "
+    "the model's HTTPRoute), probe or shadow",
     REQUEST,
 )
 REQUEST_SECONDS = Histogram(
@@ -106,6 +107,8 @@ class Meter:
             for feature in contract.categorical
         ]
         PROBABILITIES.add(self._key, ())
+        # Before anybody asks: one that knows no such callers tells nothing of them.
+        REQUESTS.labels(*self._key, "v1", "answered", "gateway")
 
     def _missing(self, column: str) -> Counter:
         return MISSING_VALUES.labels(*self._key, column)

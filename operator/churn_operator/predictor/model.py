@@ -7,11 +7,12 @@ from typing import Any
 from kserve import Model
 from kserve.errors import InvalidInput
 
+from churn_operator.api.analysis import ROUTE_HEADER
 from churn_operator.predictor import tensors
 from churn_operator.predictor.backend import Backend
 from churn_operator.predictor.batch import Batcher
 from churn_operator.predictor.metrics import Meter
-from churn_operator.predictor.request import PROBE_HEADER, SHADOW_HEADER, Caller, Refused, Rows
+from churn_operator.predictor.request import CLIENTS, PROBE_HEADER, SHADOW_HEADER, Caller, Refused, Rows
 from churn_operator.predictor.tensors import Inference, Outcome
 
 
@@ -83,7 +84,7 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
         scores = self._backend.score(rows) if self._batcher is None else await self._batcher.score(rows)
         if not all(map(math.isfinite, scores)):
             raise FloatingPointError("the model answered what is no number")
-        if caller == "client":
+        if caller in CLIENTS:
             self.meter.scored(rows, scores)
         return scores
 
@@ -96,7 +97,9 @@ class Predictor(Model):  # type: ignore[misc] # the SDK ships no types
 
 
 def caller_of(headers: Mapping[str, str]) -> Caller:
-    """Who asks: nobody but the operator marks a request."""
+    """Who asks: nobody but the operator and its route mark a request."""
     if headers.get(SHADOW_HEADER) == "true":
         return "shadow"
-    return "probe" if headers.get(PROBE_HEADER) == "true" else "client"
+    if headers.get(PROBE_HEADER) == "true":
+        return "probe"
+    return "gateway" if headers.get(ROUTE_HEADER) == "true" else "client"

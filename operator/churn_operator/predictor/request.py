@@ -16,8 +16,9 @@ PROBE_HEADER = "x-churn-probe"
 """`true` marks the operator's own requests."""
 SHADOW_HEADER = "x-churn-shadow"
 """`true` marks a client's request of another version that is asked again here: it is held to what a client is."""
-Caller = Literal["client", "probe", "shadow"]
-"""Who asks. Only what clients ask is counted as theirs."""
+Caller = Literal["client", "gateway", "probe", "shadow"]
+"""Who asks. Only what clients ask is counted as theirs, and apart what they ask through the gateway."""
+CLIENTS = frozenset({"client", "gateway"})
 MAX_INSTANCES = 1000
 """Rows of one request: what one request can take of the event loop is some milliseconds."""
 MAX_BODY = 4 << 20

@@ -23,7 +23,7 @@ from churn_operator.predictor import tensors
 from churn_operator.predictor.drain import Drain
 from churn_operator.predictor.logs import REQUEST_ID, take_request_id
 from churn_operator.predictor.model import Predictor, caller_of
-from churn_operator.predictor.request import MAX_BODY, Caller, Refused
+from churn_operator.predictor.request import CLIENTS, MAX_BODY, Caller, Refused
 from churn_operator.predictor.routes import server_metadata
 
 log = logging.getLogger("churn.access")
@@ -129,7 +129,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # the SDK ships no type
 
     def _observe(self, code: grpc.StatusCode, seconds: float, caller: Caller) -> None:
         self._model.meter.asked("grpc", OUTCOMES.get(code, "refused"), seconds, caller)
-        level = logging.DEBUG if caller != "client" else self._level if code is grpc.StatusCode.OK else logging.INFO
+        level = logging.DEBUG if caller not in CLIENTS else self._level if code is grpc.StatusCode.OK else logging.INFO
         if log.isEnabledFor(level):
             fields = {"method": "gRPC", "path": METHOD, "status": code.name, "milliseconds": round(seconds * 1000, 3)}
             log.log(level, "request", extra={"fields": fields})

@@ -25,7 +25,7 @@ from churn_operator.api.rollout import Counters
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import decide
-from churn_operator.churnmodel.moves import GiveUp, Promote, Restore, Shift, Start, Stay
+from churn_operator.churnmodel.moves import GiveUp, Promote, Replay, Restore, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen, route_seen
 from churn_operator.churnmodel.report import report, story
 from churn_operator.churnmodel.rollout import decide_rollout
@@ -90,6 +90,25 @@ def test_the_route_has_the_weights_of_the_move(world: ChurnModelWorld, weights: 
     assert {b["name"].removeprefix("telco-").removesuffix("-predictor"): b["weight"] for b in backends} == weights
 
 
+@pytest.mark.parametrize(
+    ("strategy", "fields", "expected"),
+    [
+        pytest.param("BlueGreen", {}, Promote, id="all at once"),
+        pytest.param("BlueGreen", {"gateway_problem": "gone"}, Promote, id="whatever its Gateway does"),
+        pytest.param("Shadow", {}, Replay, id="by a replay"),
+        pytest.param("BlueGreen", {"suspend": True}, Stay, id="not while suspended"),
+        pytest.param("BlueGreen", {"servers": NOBODY}, Stay, id="nor while it does not answer"),
+        pytest.param("BlueGreen", {"counters": BAD}, GiveUp, id="nor where it failed"),
+    ],
+)
+def test_a_step_goes_by_the_strategy_that_the_spec_has_now(strategy: str, fields: Any, expected: type) -> None:
+    """The gateway was taken away with it, and there will be no route."""
+    world = canary(
+        1, **({"counters": FEW} | fields), route=None, spec={"strategy": strategy}, serving={"gateway": None}
+    )
+    assert isinstance(decide_rollout(world, NOW).move, expected)
+
+
 def test_without_a_champion_there_is_no_traffic_to_split() -> None:
     assert decide_rollout(model_world(), NOW).weights == {}
 
@@ -106,9 +125,24 @@ def test_the_route_attaches_to_the_gateway_under_its_host_names() -> None:
     assert route(canary())["spec"]["hostnames"] == ["telco.example.com"]
 
 
+def test_the_route_marks_what_comes_through_it_whatever_a_client_says() -> None:
+    """The whole rule, as a Gateway reads it."""
+    everything = {"path": {"type": "PathPrefix", "value": "/"}}
+    mark = {"set": [{"name": "x-churn-route", "value": "true"}]}
+    backends = [
+        {"group": "", "kind": "Service", "name": f"telco-{version}-predictor", "port": 80, "weight": weight}
+        for version, weight in (("v1", 90), ("v2", 10))
+    ]
+    filters = [{"type": "RequestHeaderModifier", "requestHeaderModifier": mark}]
+    assert route(canary())["spec"]["rules"] == [{"matches": [everything], "filters": filters, "backendRefs": backends}]
+
+
 def test_without_the_gateway_api_no_route_is_made() -> None:
     built = build(world := canary(has_routes=False), decide(world, NOW))
     assert not [d for d in built if isinstance(d, Desired) and d.object["kind"] == "HTTPRoute"]
+
+
+WHY = {"v2": "Prometheus at http://prometheus:9090 answers 503"}
 
 
 def states(world: ChurnModelWorld) -> dict[str, str]:
@@ -213,7 +247,7 @@ def test_a_promotion_remembers_what_the_champion_before_showed() -> None:
     progress = decide_rollout(canary(2, counters=GOOD), NOW).progress
     assert progress is not None
     assert progress.phase == "Guarding"
-    assert progress.before == Counters(pod="v1", requests=9000, errors=90)
+    assert progress.before == Counters(pod="v1", requests=9000, errors=90, p95_milliseconds=100)
     assert [(baseline.version, baseline.pods) for baseline in progress.baselines] == [("v2", GOOD["v2"])]
 
 
@@ -245,6 +279,14 @@ def test_the_guard_lasts_for_its_time_and_while_there_is_something_to_go_back_to
         pytest.param(canary(1, counters=BLIND), "Unknown", "AnalysisUnavailable", "could not be read", id="blind"),
         pytest.param(canary(1, counters=BAD), "False", "AnalysisFailed", "v2 failed: 100 of 1,000", id="a failure"),
         pytest.param(guarded(), "True", "RolloutComplete", "Traffic is on v2", id="a guard"),
+        pytest.param(guarded(spec={"guard": "1m"}), "True", "RolloutComplete", "Traffic is on v2", id="its end"),
+        pytest.param(
+            guarded(counters={}, unread=WHY, spec={"guard": "1m"}),
+            "True",
+            "GuardNotJudged",
+            f"ended v2 could not be judged: The champion's metrics could not be read. v2: {WHY['v2']}",
+            id="the end of one that was blind",
+        ),
         pytest.param(
             guarded(gateway_problem="there is no Gateway"),
             "False",
@@ -299,10 +341,26 @@ def live(generation: int = 2, observed: int = 2, **conditions: str) -> dict[str,
     ]
     backends = [{"name": "telco-v1-predictor", "weight": 90}, {"name": "telco-v2-predictor", "weight": 10}]
     return {
-        "metadata": {"generation": generation},
-        "spec": {"parentRefs": [{}], "rules": [{"backendRefs": backends}]},
+        "metadata": {"generation": generation, "namespace": "team"},
+        "spec": {"parentRefs": [{"name": "public"}], "rules": [{"backendRefs": backends}]},
         "status": {"parents": [{"parentRef": {"name": "public"}, "conditions": said}]},
     }
+
+
+def said_of(parent: dict[str, Any]) -> dict[str, Any]:
+    """The same, where it is said of this reference."""
+    return live() | {"status": {"parents": [live()["status"]["parents"][0] | {"parentRef": parent}]}}
+
+
+STALE = live(observed=1, Accepted="False")["status"]["parents"][0] | {"parentRef": {"name": "former"}}
+SILENT_GATEWAY = {"parentRef": {"name": "public"}, "conditions": []}
+WHOLE = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "team", "name": "public"}
+NOT_ANSWERED = "the Gateway has not answered for the HTTPRoute"
+
+
+def beside(more: dict[str, Any]) -> dict[str, Any]:
+    """With what else is said."""
+    return live() | {"status": {"parents": [more, *live()["status"]["parents"]]}}
 
 
 @pytest.mark.parametrize(
@@ -310,7 +368,14 @@ def live(generation: int = 2, observed: int = 2, **conditions: str) -> dict[str,
     [
         pytest.param(live(), None, id="one that is taken"),
         pytest.param(live(observed=1), "the Gateway has not taken up the HTTPRoute's last change", id="late"),
-        pytest.param(live() | {"status": {}}, "the Gateway has not answered for the HTTPRoute", id="unanswered"),
+        pytest.param(live() | {"status": {}}, NOT_ANSWERED, id="unanswered"),
+        pytest.param(live() | {"status": {"parents": [SILENT_GATEWAY]}}, NOT_ANSWERED, id="without a condition"),
+        pytest.param(beside(STALE), None, id="whatever a Gateway said that it was attached to before"),
+        pytest.param(live() | {"status": {"parents": [STALE]}}, NOT_ANSWERED, id="which is no answer"),
+        pytest.param(said_of(WHOLE), None, id="by its whole name"),
+        pytest.param(said_of(WHOLE | {"namespace": "other"}), NOT_ANSWERED, id="in another namespace"),
+        pytest.param(said_of(WHOLE | {"sectionName": "admin"}), NOT_ANSWERED, id="at another listener"),
+        pytest.param(beside(SILENT_GATEWAY), None, id="by one of two controllers"),
         pytest.param(
             live(Accepted="False"), "Gateway public does not take the HTTPRoute: Because: so", id="not admitted"
         ),
@@ -323,7 +388,13 @@ def test_a_route_is_believed_when_its_gateway_took_it_as_it_is(route: dict[str, 
     assert route_seen("telco", route) == RouteSeen({"v1": 90, "v2": 10}, problem)
 
 
-WHY = {"v2": "Prometheus at http://prometheus:9090 answers 503"}
+def test_why_a_rollout_ended_as_it_did_is_said_from_then_on() -> None:
+    ended = decide_rollout(guarded(counters={}, unread=WHY, spec={"guard": "1m"}), NOW).progress
+    assert ended is not None
+    world = guarded(counters={}, spec={"guard": "1m"})
+    world = ChurnModelWorld(**(vars(world) | {"status": world.status.model_copy(update={"rollout": ended})}))
+    assert decide_rollout(world, NOW).progress == ended
+    assert ended.phase == "Complete"
 
 
 def test_what_cannot_be_read_is_told_with_its_reason() -> None:

@@ -36,7 +36,7 @@ READY = {"type": "Ready", "status": "True"}
 
 
 def constant(*, ok: bool = True) -> ServerSeen:
-    return ServerSeen("fallback", ready=True, message="ready", answer=Answer(ok, "answered" if ok else "refused"))
+    return ServerSeen("fallback", message="ready", answer=Answer(ok, "answered" if ok else "refused"))
 
 
 def stood(recovered: str | None = None, *, since: str = ago(minutes=5), version: str = "v1") -> FallbackStatus:
@@ -316,7 +316,7 @@ async def test_a_constant_is_asked_for_its_probability_at_its_own_address() -> N
     world, cluster = await observed(CONSTANT, target="fallback")
     theirs = "http://telco-fallback-predictor.team.svc/v1/models/telco:predict"
     assert cluster.seen[theirs] == ({}, 0.2)
-    assert world.server("fallback") == ServerSeen("fallback", ready=True, message="not ready yet",
+    assert world.server("fallback") == ServerSeen("fallback", message="not ready yet",
                                                   answer=Answer(ok=True, message="fallback was asked"))  # fmt: skip
     assert "http://telco-v2-predictor.team.svc/v1/models/telco:predict" in cluster.seen
 

@@ -52,9 +52,16 @@ def of(pod: str, *requests: Any, version: str = "v2") -> tuple[Sample, ...]:
 
 async def test_all_pods_are_asked_at_the_same_time() -> None:
     texts = {"http://a:8080/metrics": scraped(ASKED, SLOW), "http://b:8080/metrics": scraped(ASKED)}
-    told = await read_counters(SETTINGS, Told(texts, together=2), Wanted(TELCO, "v2", 0.1), PODS)
+    told = await read_counters(SETTINGS, Told(texts, together=2), Wanted(TELCO, "v2", 100), PODS)
     assert not isinstance(told, str)
     assert [(pod.pod, pod.requests, pod.slow) for pod in told] == [("a", 2, 1), ("b", 1, 0)]
+
+
+async def test_an_ipv6_address_is_asked_in_brackets() -> None:
+    pods = [{"metadata": {"name": "a"}, "status": {"podIP": "fd00::7"}}]
+    source = Told({"http://[fd00::7]:8080/metrics": scraped(ASKED)})
+    told = await read_counters(SETTINGS, source, Wanted(TELCO, "v2", 100), pods)
+    assert [pod.requests for pod in told if not isinstance(pod, str)] == [1]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +73,12 @@ async def test_all_pods_are_asked_at_the_same_time() -> None:
 )
 async def test_a_pod_that_does_not_say_is_named(text: str | None, why: str) -> None:
     texts = {"http://a:8080/metrics": scraped()} | ({} if text is None else {"http://b:8080/metrics": text})
-    assert await read_counters(SETTINGS, Told(texts), Wanted(TELCO, "v2", 0.1), PODS) == why
+    assert await read_counters(SETTINGS, Told(texts), Wanted(TELCO, "v2", 100), PODS) == why
 
 
 async def test_a_prometheus_is_asked_once_and_no_pod() -> None:
     source = Told(series=(*of("b", ASKED), *of("a", SLOW), *of("gone", ASKED)))
-    told = await read_counters(PROMETHEUS, source, Wanted(TELCO, "v2", 0.1, PrometheusSpec()), PODS)
+    told = await read_counters(PROMETHEUS, source, Wanted(TELCO, "v2", 100, PrometheusSpec()), PODS)
     assert not isinstance(told, str)
     assert [(pod.pod, pod.requests, pod.slow) for pod in told] == [("a", 1, 1), ("b", 1, 0)]
     assert source.asked[0] == "http://prometheus"
@@ -87,5 +94,27 @@ async def test_a_prometheus_is_asked_once_and_no_pod() -> None:
     ],
 )
 async def test_a_prometheus_tells_nothing(settings: Any, series: Any, why: str) -> None:
-    wanted = Wanted(TELCO, "v2", 0.1, PrometheusSpec())
+    wanted = Wanted(TELCO, "v2", 100, PrometheusSpec())
     assert why in str(await read_counters(settings, Told(series=series), wanted, PODS))
+
+
+BY_GATEWAY = ("v1", "answered", "gateway", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gateway", "expected"),
+    [
+        pytest.param([ASKED, SLOW, BY_GATEWAY], False, (3, 1, False), id="all clients without a gateway"),
+        pytest.param([ASKED, SLOW, BY_GATEWAY], True, (1, 0, True), id="those of the gateway where there is one"),
+        pytest.param([ASKED, SLOW], True, (2, 1, False), id="all where a predictor is too old to tell"),
+    ],
+)
+@pytest.mark.parametrize("prometheus", [None, PrometheusSpec()])
+async def test_whose_requests_are_counted(
+    asked: Any, prometheus: PrometheusSpec | None, expected: Any, *, gateway: bool
+) -> None:
+    source = Told({"http://a:8080/metrics": scraped(*asked)}, of("a", *asked))
+    wanted = Wanted(TELCO, "v2", 100, prometheus, gateway=gateway)
+    told = await read_counters(PROMETHEUS, source, wanted, PODS[:1])
+    assert not isinstance(told, str)
+    assert [(pod.requests, pod.slow, pod.gateway) for pod in told] == [expected]

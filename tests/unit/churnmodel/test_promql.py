@@ -56,7 +56,7 @@ def test_nobody_is_asked_where_the_chart_allows_none() -> None:
 def test_the_query_is_about_the_models_own_series() -> None:
     series = (
         '{__name__=~"churn_predictor_(requests_total|request_seconds_bucket|probability_bucket)",namespace="team",'
-        'model="telco",version="v2",caller=~"client|",cluster="west"}'
+        'model="telco",version="v2",caller=~"client|gateway|",cluster="west"}'
     )
     labels = "__name__,pod,version,protocol,outcome,caller,le"
     assert query(cluster="west") == f"max by ({labels}) ({series} and timestamp({series}) > time() - 180)"

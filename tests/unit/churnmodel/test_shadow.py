@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support.canary import NOBODY, SILENT, ago
+from support.canary import FEW, NOBODY, SILENT, ago
 from support.kinds import NOW, make_object, make_spec, make_version
 from support.shadow import AWAY, FAILED, LOGGED, TOO_FEW, left, make_shadow_result, shadow, shadowing
 
@@ -82,7 +82,7 @@ BLIND: dict[str, Any] = {}
                 spec={"strategy": "Canary"},
                 model=GATEWAY,
                 route=RouteSeen({"v1": 100}),
-                counters={"v1": (), "v2": ()},
+                counters=FEW,
             ),
             Shift,
             id="whichever",

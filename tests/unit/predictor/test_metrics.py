@@ -8,9 +8,9 @@ from prometheus_client import generate_latest
 from unit.predictor.counting import grown, scrape
 from unit.predictor.trained import Trained
 
-from churn_operator.api.analysis import SCORE_BINS
+from churn_operator.api.analysis import ROUTE_HEADER, SCORE_BINS
 from churn_operator.api.inference_log import KIND_HEADERS
-from churn_operator.churnmodel.counts import Counts, parse_counts
+from churn_operator.churnmodel.counts import Counts, parse_counts, parse_metrics, tells_gateway
 from churn_operator.predictor.metrics import SECONDS, Meter
 from churn_operator.predictor.model import caller_of
 from churn_operator.predictor.request import PROBE_HEADER, SHADOW_HEADER
@@ -24,19 +24,20 @@ async def test_requests_are_counted_by_protocol_outcome_and_caller(client: httpx
         ("/v1/models/telco:predict", {"instances": [row]}, {"x-churn-probe": "true"}),
         ("/v1/models/telco:predict", {"instances": [row]}, {"x-churn-shadow": "true"}),
         ("/v1/models/telco:predict", {"instances": [{}]}, {"x-churn-shadow": "true"}),
+        ("/v1/models/telco:predict", {"instances": [row]}, {"x-churn-route": "true"}),
         ("/v2/models/telco/infer", {}, {}),
         ("/nowhere", {}, {}),
     )
     names = {"protocol=predict,outcome=answered,caller=client", "protocol=v1,outcome=answered,caller=probe"}
     names |= {"protocol=v1,outcome=answered,caller=shadow", "protocol=v1,outcome=refused,caller=shadow"}
-    names |= {"protocol=v2,outcome=refused,caller=client"}
+    names |= {"protocol=v2,outcome=refused,caller=client", "protocol=v1,outcome=answered,caller=gateway"}
     labels = {",".join(sorted(name.split(","))) for name in names}
     assert found == {
         **{f"churn_predictor_requests_total{{{label}}}": 1 for label in labels},
         **{f"churn_predictor_request_seconds_count{{{label}}}": 1 for label in labels},
-        "churn_predictor_rows_total{}": 2,
-        "churn_predictor_confidence_count{}": 2,
-        "churn_predictor_probability_count{}": 2,
+        "churn_predictor_rows_total{}": 3,
+        "churn_predictor_confidence_count{}": 3,
+        "churn_predictor_probability_count{}": 3,
     }
 
 
@@ -110,6 +111,14 @@ def test_what_the_log_calls_a_shadow_or_a_probe_is_called_so_here() -> None:
     }
     assert caller_of({SHADOW_HEADER: "true", PROBE_HEADER: "true"}) == "shadow"
     assert caller_of({SHADOW_HEADER: "yes"}) == "client"
+    assert caller_of({ROUTE_HEADER: "true", PROBE_HEADER: "true"}) == "probe"
+
+
+async def test_it_is_told_that_clients_of_the_gateway_are_counted_apart_before_there_are_any(
+    client: httpx.AsyncClient,
+) -> None:
+    text = (await client.get("/metrics", headers={"accept": "text/plain"})).text
+    assert tells_gateway(parse_metrics(text))
 
 
 def test_the_promises_of_100_and_250_ms_are_bounds_of_the_histogram() -> None:
