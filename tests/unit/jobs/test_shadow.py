@@ -156,7 +156,7 @@ def test_a_real_challenger_is_compared_by_what_clients_asked(
     log_of(tmp_path, champion, rows=5, kind="Shadow")
     with predictor(challenger, tmp_path) as port:
         found = shadow(task(tmp_path, champion, port, requests=ROWS))
-        assert callers(port) == {"shadow": ROWS + 1, "rows of clients": 0}
+        assert callers(port) == {"shadow": ROWS + 1, "gateway": 0, "rows of clients": 0}
     frame = champion.clean[:ROWS]
     theirs, own = (model.pipeline.predict_proba(frame)[:, 1] for model in (champion, challenger))
     same = int(((theirs >= 0.4) == (own >= 0.6)).sum())
