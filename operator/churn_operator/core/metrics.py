@@ -28,6 +28,12 @@ ROLLOUT_SECONDS = Histogram(
     ["outcome"],
     buckets=(10, 30, 60, 300, 900, 3600, 14400, 86400),
 )
+ROLLBACK_SECONDS = Histogram(
+    "churn_operator_rollback_seconds",
+    "Time from a verdict against a version that had traffic, or a person's order, until all of it was read back at the "
+    "champion.",
+    buckets=(1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
+)
 OLDEST = Gauge("churn_operator_oldest_seconds", "How long the oldest of what waits has been waiting.", ["what"])
 WATCH_LAG = Gauge("churn_operator_watch_lag_seconds", "How long a watch has not shown what was written or listed.")
 OBJECTS = Gauge("churn_operator_objects", "Objects that are known, by kind.", ["kind"])

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from churn_operator.core import clock
 from churn_operator.core.job import ROLE_LABEL
-from churn_operator.core.metrics import JOB_SECONDS, JOBS, ROLLOUT_SECONDS
+from churn_operator.core.metrics import JOB_SECONDS, JOBS, ROLLBACK_SECONDS, ROLLOUT_SECONDS
 from churn_operator.core.objects import Key, Object, name_of, uid_of
 
 RUN, RETRAINING = "run", "retraining"
@@ -17,6 +17,8 @@ OUTCOMES = frozenset({"Complete", "BackoffLimitExceeded", "DeadlineExceeded", "P
 
 ROLLOUT_ENDS = {"Guarding": "Promoted", "Complete": "Promoted", "RolledBack": "RolledBack"}
 """What a phase of a rollout says came of it."""
+ORDERED = frozenset({"Aborted", "Recalled"})
+"""Reasons of a rollout's end that a person gave."""
 
 
 class Tally:
@@ -27,6 +29,8 @@ class Tally:
         self._since: dict[tuple[str, Key], datetime] = {}
         self._ended: set[str] = set()
         self._rollouts: dict[Key, tuple[str, str | None]] = {}
+        self._rollbacks: dict[Key, datetime] = {}
+        """Since when traffic is to be back where it was."""
 
     def __call__(self, obj: Object, *, gone: bool, first: bool) -> None:
         """The store's news; of what is in the first listing, the end may have been before this process started."""
@@ -40,7 +44,7 @@ class Tally:
                 self._wait(RUN, key, created, waits=not gone and "finishedAt" not in status)
             case "ChurnModel":
                 self._wait(RETRAINING, key, self._now(), waits=not gone and "retraining" in status)
-                self._rollout(key, status.get("rollout"), gone=gone, first=first)
+                self._rollout(key, status, gone=gone, first=first)
             case _:
                 pass
 
@@ -55,10 +59,12 @@ class Tally:
         else:
             self._since.pop((what, key), None)
 
-    def _rollout(self, key: Key, rollout: Object | None, *, gone: bool, first: bool) -> None:
+    def _rollout(self, key: Key, status: Object, *, gone: bool, first: bool) -> None:
         """Time its end once: what is promoted is guarded before it is complete."""
+        rollout = status.get("rollout")
         if rollout is None or gone:
             self._rollouts.pop(key, None)
+            self._rollbacks.pop(key, None)
             return
         outcome = ROLLOUT_ENDS.get(rollout["phase"])
         known = self._rollouts.get(key)
@@ -66,6 +72,11 @@ class Tally:
         if outcome is not None and not first and known != (rollout["version"], outcome):
             took = clock.parse(rollout["since"]) - clock.parse(rollout["began"])
             ROLLOUT_SECONDS.labels(outcome).observe(took.total_seconds())
+            if outcome == "RolledBack" and not _is_back(status):
+                ordered = status.get("command") if rollout.get("reason") in ORDERED else None
+                self._rollbacks[key] = clock.parse(ordered["at"] if ordered else rollout["since"])
+        if key in self._rollbacks and _is_back(status):
+            ROLLBACK_SECONDS.observe((self._now() - self._rollbacks.pop(key)).total_seconds())
 
     def _job(self, job: Object, *, gone: bool, first: bool) -> None:
         """Count its end once."""
@@ -85,3 +96,9 @@ class Tally:
         if "startTime" in status:
             took = clock.parse(end["lastTransitionTime"]) - clock.parse(status["startTime"])
             JOB_SECONDS.labels(role).observe(took.total_seconds())
+
+
+def _is_back(status: Object) -> bool:
+    """All of the traffic was read back at the champion."""
+    champion = status.get("summary", {}).get("champion")
+    return [share["version"] for share in status.get("traffic", ()) if share["percent"]] == [champion]

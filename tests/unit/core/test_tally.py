@@ -131,3 +131,27 @@ def test_a_rollout_that_had_ended_before_the_operator_started_is_not_timed() -> 
     tally(rolled("v2", "Complete"), gone=False, first=False)
     tally(rolled("v2", "Complete"), gone=True, first=False)
     assert sample("rollout_seconds_count", outcome="Promoted") == before
+
+
+@pytest.mark.parametrize(
+    ("reason", "at_once", "seconds"),
+    [
+        pytest.param("AnalysisFailed", False, 5.0, id="since the verdict"),
+        pytest.param("Recalled", False, 8.0, id="since a person ordered it"),
+        pytest.param("RolledBack", True, None, id="but not of a version that had none"),
+    ],
+)
+def test_the_time_until_traffic_is_back_is_told(reason: str, *, at_once: bool, seconds: float | None) -> None:
+    def rolled_back(*versions: str) -> Object:
+        rollout = {"version": "v2", "phase": "RolledBack", "began": stamp(NOW - HOUR), "since": stamp(NOW)}
+        traffic = [{"version": version, "percent": 100 // len(versions)} for version in versions]
+        said = {"rollout": rollout | {"reason": reason}, "traffic": traffic, "summary": {"champion": "v1"}}
+        ordered = {"command": {"action": "Rollback", "at": stamp(NOW - timedelta(seconds=3))}}
+        return made("ChurnModel", "telco", HOUR, **said, **ordered)
+
+    tally = Tally(lambda: NOW + timedelta(seconds=5))
+    before = sample("rollback_seconds_count"), sample("rollback_seconds_sum")
+    for status in (("v1",),) if at_once else (("v1", "v2"), ("v1", "v2"), ("v1",), ("v1",)):
+        tally(rolled_back(*status), gone=False, first=False)
+    after = sample("rollback_seconds_count"), sample("rollback_seconds_sum")
+    assert (after[0] - before[0], after[1] - before[1]) == ((0, 0) if seconds is None else (1, seconds))
