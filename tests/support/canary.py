@@ -51,8 +51,9 @@ def abtest(*, since: str = ago(minutes=2), declared: Mapping[str, Any] | None = 
 def guarded(**fields: Any) -> ChurnModelWorld:
     """Version 2 took the place of version 1, which is still warm."""
     rollout = {"version": "v2", "phase": "Guarding", "step": 2, "weight": 100, "since": ago(minutes=2)}
+    rollout |= {"verdict": fields.pop("verdict", None)}
     versions = [make_version(2), make_version(1, VersionState.Retired, since=ago(minutes=2))]
-    return rolling(rollout, versions=versions, target="v2", **fields)
+    return rolling(rollout, **({"versions": versions, "target": "v2"} | fields))
 
 
 def rolling(rollout: Mapping[str, Any], **fields: Any) -> ChurnModelWorld:

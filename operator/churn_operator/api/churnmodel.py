@@ -189,6 +189,9 @@ class VersionState(StrEnum):
     Quarantined = "Quarantined"
 
 
+WAS_CHAMPION = frozenset({VersionState.Champion, VersionState.Retired, VersionState.Quarantined})
+
+
 class ServedVersion(Model):
     """A version that was accepted, and what became of it."""
 
@@ -203,7 +206,7 @@ class ServedVersion(Model):
     since: Time
     """Since when."""
     promoted: Time | None = None
-    """When it became champion last. Absent: it never was."""
+    """When it became champion last. Absent: it never was, or is so no more since before this was written."""
     model: ModelRef
     """Its files."""
     revision: Revision
@@ -226,6 +229,11 @@ class ServedVersion(Model):
     """Its probabilities on held-out rows, in twenty equal bins."""
     metric: Word
     """The training metric on the held-out rows, printed."""
+
+    @property
+    def served(self) -> str | None:
+        """When it became champion, or a state that tells that it did."""
+        return self.promoted or (self.since if self.state in WAS_CHAMPION else None)
 
 
 class Quarantine(Model):

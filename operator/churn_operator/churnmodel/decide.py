@@ -95,7 +95,8 @@ def _wake(world: ChurnModelWorld, rollout: Rollout, retraining: Retraining, now:
     wakes = [IDLE]
     if any(v.state is not VersionState.Retired for v in rollout.served):
         wakes.append(timedelta(seconds=world.settings.probe_seconds))
-    wakes += [guard_ends(world, v) - now for v in rollout.served if v.state is VersionState.Retired]
+    guards = (guard_ends(world, v) - now for v in rollout.served if v.state is VersionState.Retired)
+    wakes += [left for left in guards if left > timedelta(0)]
     if _needs_probe(world, retraining):
         interval = parse_duration(world.spec.retraining.probe_interval).total_seconds()
         wakes.append(timedelta(seconds=(world.probe_slot + 1) * interval - now.timestamp()))

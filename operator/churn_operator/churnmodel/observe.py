@@ -27,6 +27,10 @@ SERVING_API = "serving.kserve.io/v1beta1"
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 HEADLESS = "None"
 """The clusterIP of a Service that is a name of its pods alone."""
+JUDGED = frozenset({VersionState.Champion, VersionState.RollingOut})
+"""States of a version whose requests are counted."""
+SPLITS = frozenset({"Canary", "ABTest"})
+"""Strategies by which two versions share the gateway's clients. By the others one version has all clients at a time."""
 COUNTED = frozenset({RolloutPhase.Shifting, RolloutPhase.Guarding})
 """Phases in which a version is judged by what its pods count."""
 UNANSWERED = "the Gateway has not answered for the HTTPRoute"
@@ -257,7 +261,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         servers, kserve_missing = (), True
     routes = await _routes(cluster, key, mine)
     pods = await _judged(cluster, key, status)
-    heard = await _counters(settings, cluster, key, spec, pods)
+    judged = {one.version: pods[one.version] for one in status.versions if one.state in JUDGED and one.version in pods}
+    heard = await _counters(settings, cluster, key, spec, judged)
     children = tuple(c for c in (*services, *jobs, *servers, *monitors, *(routes or ())) if is_controlled_by(c, obj))
     addressed = {name_of(one): one for one in services if name_of(one) != key.name or is_controlled_by(one, obj)}
     alias, problem = await champion_alias(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}")
@@ -457,22 +462,23 @@ def _refused(parent: Object, generation: int) -> str | None:
 
 
 async def _judged(cluster: Cluster, key: Key, status: ChurnModelStatus) -> Mapping[str, tuple[Object, ...]]:
-    """The pods of those versions that are, or are about to be, judged by what was counted."""
+    """The pods of those versions that are, or are about to be, judged, and of the one before in its guard time."""
     rolling = any(version.state is VersionState.RollingOut for version in status.versions)
     if not rolling and not is_guarding(status):
         return {}
-    judged = {VersionState.Champion, VersionState.RollingOut}
+    judged = JUDGED | {VersionState.Retired} if is_guarding(status) else JUDGED
     return {one.version: await _pods(cluster, key, one.version) for one in status.versions if one.state in judged}
 
 
 async def _counters(
     settings: Settings, cluster: Cluster, key: Key, spec: ChurnModelSpec, pods: Mapping[str, tuple[Object, ...]]
 ) -> Mapping[str, tuple[Counters, ...] | str]:
-    """What those of them counted that are ready."""
+    """What those of them counted that are ready: where a gateway splits clients, of what came through it."""
+    splits = spec.serving.gateway is not None and spec.rollout.strategy in SPLITS
 
     async def read(version: str) -> tuple[Counters, ...] | str:
         promise, prometheus = spec.serving.slo.p95_milliseconds, spec.rollout.analysis.prometheus
-        wanted = Wanted(key, version, promise, prometheus, gateway=spec.serving.gateway is not None)
+        wanted = Wanted(key, version, promise, prometheus, gateway=splits)
         return await read_counters(settings, cluster, wanted, filter(is_ready, pods[version]))
 
     return dict(zip(pods, await asyncio.gather(*map(read, pods)), strict=True))

@@ -10,7 +10,7 @@ from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import RolloutStatus
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Restore, Return
 from churn_operator.churnmodel.observe import ChurnModelWorld
-from churn_operator.churnmodel.versions import champion_of, rolling_of
+from churn_operator.churnmodel.versions import accepted, champion_of, rolling_of
 from churn_operator.core.objects import Violation
 
 
@@ -28,7 +28,7 @@ def obey(world: ChurnModelWorld, order: Command, progress: RolloutStatus | None,
         return _roll_back(world, order)
     rolling = rolling_of(world.status.versions)
     if rolling is None:
-        return Decline("no version is on its way")
+        return Decline(f"no version is on its way{_waiting(world)}")
     if order.version not in (None, rolling.version):
         return Decline(f"{rolling.version} is on its way, not {order.version}")
     if order.action == "Abort":
@@ -58,12 +58,17 @@ def _target(world: ChurnModelWorld, order: Command) -> ServedVersion | None:
     """The version that is meant, or the one that served last before the champion."""
     versions = world.status.versions
     if order.version is not None:
-        return next((v for v in versions if v.version == order.version and v.promoted is not None), None)
+        return next((v for v in versions if v.version == order.version and v.served is not None), None)
     returning = rolling_of(versions)
-    if returning is not None and returning.promoted is not None:
+    if returning is not None and returning.served is not None:
         return returning
     retired = (v for v in versions if v.state is VersionState.Retired)
     return max(retired, key=lambda version: version.since, default=None)
+
+
+def _waiting(world: ChurnModelWorld) -> str:
+    run = accepted(world)
+    return "" if run is None else f" yet: {run.status.version} waits, and begins when nothing holds it back any more"
 
 
 def _who(order: Command) -> str:

@@ -1,6 +1,7 @@
 """What a version's pods say of themselves."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from churn_operator.core import clock
@@ -38,16 +39,27 @@ def trouble(pods: Iterable[Object]) -> str | None:
     return None
 
 
-def crash(pods: Iterable[Object], since: datetime) -> str | None:
-    """How the first of them crashed since then that did, in Kubernetes' own words.
+@dataclass(frozen=True)
+class Crash:
+    """That a process which answers ended by itself."""
+
+    at: datetime
+    said: str
+    """In Kubernetes' own words."""
+
+
+def crash(pods: Iterable[Object], since: datetime) -> Crash | None:
+    """That of the first of them that crashed since then.
 
     One that is evicted, drained or preempted did not: its pod goes.
     """
     for pod in pods:
         ended = _last_end(pod)
-        is_late = bool(ended.get("finishedAt")) and clock.parse(ended["finishedAt"]) > since
-        if is_late and ended["exitCode"] not in NO_CRASH and ended.get("reason") not in UNSEEN and not _goes(pod):
-            return f"pod {name_of(pod)}: container {PREDICTOR} {_exit(ended)}"
+        if not ended.get("finishedAt") or ended["exitCode"] in NO_CRASH or ended.get("reason") in UNSEEN or _goes(pod):
+            continue
+        at = clock.parse(ended["finishedAt"])
+        if at > since:
+            return Crash(at, f"pod {name_of(pod)}: container {PREDICTOR} {_exit(ended)}")
     return None
 
 

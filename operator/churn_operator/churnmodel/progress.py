@@ -194,14 +194,18 @@ def _ended(version: str, progress: RolloutStatus | None, why: Violation, at: str
     return last.model_copy(update=ended | {"reason": why.reason, "message": why.message[:1024]})
 
 
-def _completed(progress: RolloutStatus, at: str) -> RolloutStatus:
+def _completed(last: RolloutStatus, progress: RolloutStatus, at: str) -> RolloutStatus:
     """The guard is over, judged or not: what cannot be read holds nobody up for ever."""
     ended = progress.model_copy(update={"phase": RolloutPhase.Complete, "since": at, "message": ""})
     verdict = progress.verdict
-    if verdict is None or verdict.result is not TestOutcome.Error:
+    if verdict is None or not _is_blind(progress) or not _is_blind(last):  # a last look alone that told nothing
         return ended
     message = f"When its guard time ended {progress.version} could not be judged: {verdict.message}"
     return ended.model_copy(update={"reason": Reason.GuardNotJudged, "message": message[:1024]})
+
+
+def _is_blind(progress: RolloutStatus) -> bool:
+    return progress.verdict is not None and progress.verdict.result is TestOutcome.Error
 
 
 def _staying(
@@ -211,8 +215,8 @@ def _staying(
     last = world.status.rollout
     if progress is None or last is None or progress.phase in {RolloutPhase.Complete, RolloutPhase.RolledBack}:
         return progress
-    if progress.phase is RolloutPhase.Guarding and guarding(world, now) is None:
-        return _completed(progress, clock.stamp(now))
+    if progress.phase is RolloutPhase.Guarding and guarding(world, now) is None and not world.kserve_missing:
+        return _completed(last, progress, clock.stamp(now))
     is_told = progress.phase is RolloutPhase.Shadowing or _is_news(last, progress)
     told = progress if is_told else last
     update = {"verdict": told.verdict, "comparison": told.comparison, "message": waits_for[:1024]}

@@ -287,18 +287,20 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
         return Judgement("RolloutHealthy", None, Reason.NothingToRollOut, "No version has been accepted yet.")
     newest = versions[0]
     if newest.state in (VersionState.RolledBack, VersionState.Quarantined):
-        reason = (progress and progress.reason) or Reason.RolledBack
-        return Judgement("RolloutHealthy", holds=False, reason=reason, message=newest.reason)
-    trouble = None if world.spec.serving.gateway is None or _is_young(newest, now) else route_problem(world)
+        ended = progress if progress is not None and progress.phase is RolloutPhase.RolledBack else None
+        reason, message = (Reason.RolledBack, newest.reason) if ended is None else (ended.reason, ended.message)
+        return Judgement("RolloutHealthy", holds=False, reason=reason or Reason.RolledBack, message=message)
+    serves = decision.rollout.champion or newest
+    trouble = None if world.spec.serving.gateway is None or _is_young(serves, now) else route_problem(world)
     if trouble is not None:
-        message = f"{newest.version} has all of the traffic, but clients of the gateway may not reach it: {trouble}."
+        message = f"{serves.version} has all of the traffic, but clients of the gateway may not reach it: {trouble}."
         return Judgement("RolloutHealthy", holds=False, reason=Reason.GatewayUnavailable, message=message)
     unjudged = progress is not None and progress.reason == Reason.GuardNotJudged
     return Judgement(
         "RolloutHealthy",
         holds=True,
         reason=Reason.GuardNotJudged if unjudged else Reason.RolloutComplete,
-        message=f"Traffic is on {newest.version} since {newest.since}.{_next(progress)}",
+        message=f"Traffic is on {serves.version} since {serves.since}.{_next(progress)}",
     )
 
 

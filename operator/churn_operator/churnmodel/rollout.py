@@ -8,7 +8,7 @@ Starting ─ answers ─▶ Shifting, step by step ─ the last one passed ─�
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from churn_operator.api.analysis import TestOutcome, Verdict
 from churn_operator.api.approval import Handled
@@ -44,6 +44,10 @@ from churn_operator.core.objects import Violation
 
 JUDGED = frozenset({RolloutPhase.Shifting, RolloutPhase.Shadowing})
 """Phases in which a challenger is judged beside the champion."""
+
+
+TOGETHER = timedelta(minutes=2)
+"""Crashes of two versions within so long of each other have one cause, which is neither's."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +135,18 @@ def _move(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime)
 
 
 def _next(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Move:
-    """An accepted version begins when nothing may be called back any more from the one before it."""
-    run, before = accepted(world), guarding(world, now)
-    if run is None or world.spec.suspend:
+    """An accepted version begins when the guard time of the one before it is over, and the status says so.
+
+    Where that one fails and nobody can take its place, the next is the cure.
+    """
+    run = accepted(world)
+    if run is None or world.spec.suspend or world.kserve_missing:
         return Stay()
-    if before is not None and progress is not None and progress.phase is RolloutPhase.Guarding:
-        until = clock.stamp(guard_ends(world, before))
-        return Stay(f"{run.status.version} waits until the guard time of {progress.version} is over, at {until}")
-    return Start(version_of(world, run, now))
+    if progress is None or progress.phase is not RolloutPhase.Guarding or _breach_of(world, progress, now):
+        return Start(version_of(world, run, now))
+    before = guarding(world, now)
+    until = "" if before is None else f", at {clock.stamp(guard_ends(world, before))}"
+    return Stay(f"{run.status.version} waits until the guard time of {progress.version} is over{until}")
 
 
 def _paused(world: ChurnModelWorld) -> str | None:
@@ -159,8 +167,8 @@ def _roll(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatu
         waits_for = _paused(world)
         return _admit(world, rolling) if waits_for is None else Stay(waits_for)
     deadline = clock.parse(rolling.since) + parse_duration(world.spec.rollout.progress_deadline)
-    if now < deadline or world.kserve_missing:
-        return Stay()
+    if now < deadline or world.kserve_missing or _paused(world):
+        return Stay(_paused(world) or "")
     message = f"{rolling.version} was not ready after {world.spec.rollout.progress_deadline}: {_heard(world, rolling)}"
     return GiveUp(rolling, Violation(Reason.RolledBack, message))
 
@@ -252,7 +260,7 @@ def _failure(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutSt
     champion = champion_of(world.status.versions)
     if not _answers(world, rolling) and champion is not None and _answers(world, champion):
         return _fallen(rolling, progress, _heard(world, rolling))
-    if (crashed := _crash(world, progress, rolling)) and _crash(world, progress, champion) is None:
+    if crashed := _crash(world, progress, rolling, champion):
         return _fallen(rolling, progress, crashed)
     if progress.comparison is not None and progress.comparison.winner is Winner.Champion:
         return Violation(Reason.ABTestLost, f"{rolling.version} lost the A/B test: {progress.comparison.message}")
@@ -266,26 +274,36 @@ def _fallen(rolling: ServedVersion, progress: RolloutStatus, why: str) -> Violat
     return Violation(Reason.ChallengerNotAnswering, message)
 
 
-def _crash(world: ChurnModelWorld, progress: RolloutStatus, version: ServedVersion | None) -> str | None:
-    """How one of its pods crashed since the step began."""
-    pods = () if version is None else world.pods.get(version.version, ())
-    return crash(pods, clock.parse(progress.since))
+def _crash(
+    world: ChurnModelWorld, progress: RolloutStatus, version: ServedVersion, other: ServedVersion | None
+) -> str | None:
+    """How one of its pods crashed since the step began, and none of the other's about then."""
+    found = crash(world.pods.get(version.version, ()), clock.parse(progress.since))
+    beside = () if other is None else world.pods.get(other.version, ())
+    return None if found is None or crash(beside, found.at - TOGETHER) is not None else found.said
 
 
 def _breached(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime) -> Restore | None:
     """The new champion does what it must not, and the one before is still warm."""
-    champion, before = champion_of(world.status.versions), warm(world, now)
-    if progress is None or progress.phase is not RolloutPhase.Guarding or champion is None or before is None:
+    before = warm(world, now)
+    if progress is None or progress.phase is not RolloutPhase.Guarding or before is None:
         return None
+    breach = _breach_of(world, progress, now)
+    return None if breach is None else Restore(before, breach)
+
+
+def _breach_of(world: ChurnModelWorld, progress: RolloutStatus, now: datetime) -> Violation | None:
+    """Why the new champion must not keep the traffic, where another can have it."""
+    champion = champion_of(world.status.versions)
+    if champion is None:
+        return None
+    said = f"{champion.version} failed in its guard time"
     if progress.verdict is not None and progress.verdict.result is TestOutcome.Fail:
-        message = f"{champion.version} failed in its guard time: {progress.verdict.message}"
-        return Restore(before, Violation(Reason.AnalysisFailed, message))
+        return Violation(Reason.AnalysisFailed, f"{said}: {progress.verdict.message}")
     server = world.server(champion.version)
     is_silent = server is not None and not server.answers and not _is_settling(progress, now)
-    if why := _crash(world, progress, champion) or (_heard(world, champion) if is_silent else None):
-        message = f"{champion.version} failed in its guard time: {why}"
-        return Restore(before, Violation(Reason.ChampionNotAnswering, message))
-    return None
+    why = _crash(world, progress, champion, guarding(world, now)) or (_heard(world, champion) if is_silent else None)
+    return None if why is None else Violation(Reason.ChampionNotAnswering, f"{said}: {why}")
 
 
 def _answers(world: ChurnModelWorld, version: ServedVersion) -> bool:

@@ -27,12 +27,11 @@ def rolling_of(versions: tuple[ServedVersion, ...]) -> ServedVersion | None:
 
 
 def guarding(world: ChurnModelWorld, now: datetime) -> ServedVersion | None:
-    """The champion before, for the guard time, while it has a server."""
-    retired = (v for v in world.status.versions if v.state is VersionState.Retired)
+    """The champion before, for the guard time, while it has a server; not for ever by a clock that jumped back."""
+    retired = (v for v in world.status.versions if v.state is VersionState.Retired and world.server(v.version))
     newest = max(retired, key=lambda version: version.since, default=None)
-    if newest is None or now >= guard_ends(world, newest) or world.server(newest.version) is None:
-        return None
-    return newest
+    guard = parse_duration(world.spec.rollout.guard)
+    return None if newest is None or abs(now - clock.parse(newest.since)) >= guard else newest
 
 
 def warm(world: ChurnModelWorld, now: datetime) -> ServedVersion | None:
@@ -78,20 +77,29 @@ def version_of(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVer
 
 def _fate(world: ChurnModelWorld, run: RunSeen, digest: str) -> tuple[VersionState, str]:
     """A model that was taken off the traffic once does not come back by itself under another number."""
-    same = next((known for known in world.status.quarantine if known.digest == digest), None)
+    same = next((known for known in _quarantined(world) if known.digest == digest), None)
     if same is None:
         return VersionState.RollingOut, _accepted_because(run)
     return VersionState.Quarantined, f"It is the same model as {same.version}, which failed at {same.since}."
 
 
+def _quarantined(world: ChurnModelWorld) -> tuple[Quarantine, ...]:
+    """With those that the status called so before it had a list of them."""
+    known = {one.digest for one in world.status.quarantine}
+    states = (v for v in world.status.versions if v.state is VersionState.Quarantined and v.model.digest not in known)
+    older = {v.model.digest: Quarantine(digest=v.model.digest, version=v.version, since=v.since) for v in states}
+    return (*world.status.quarantine, *older.values())
+
+
 def quarantine_after(world: ChurnModelWorld, move: Move, now: datetime) -> tuple[Quarantine, ...]:
-    """Who took the traffic back is none of them any more: only a person calls one of them back."""
-    known, champion = world.status.quarantine, champion_of(world.status.versions)
-    if not isinstance(move, Restore) or champion is None:
-        return known
-    failed = Quarantine(digest=champion.model.digest, version=champion.version, since=clock.stamp(now))
-    others = (one for one in known if one.digest not in (failed.digest, move.version.model.digest))
-    return (failed, *others)[:QUARANTINED_KEPT]
+    """Who has the traffic is none of them any more: only a person calls one of them back."""
+    known, champion = _quarantined(world), champion_of(world.status.versions)
+    if isinstance(move, Restore) and champion is not None:
+        failed = Quarantine(digest=champion.model.digest, version=champion.version, since=clock.stamp(now))
+        known = (failed, *(one for one in known if one.digest != failed.digest))
+    if isinstance(move, Promote | Restore):
+        known = tuple(one for one in known if one.digest != move.version.model.digest)
+    return known[:QUARANTINED_KEPT]
 
 
 def _accepted_because(run: RunSeen) -> str:
@@ -155,7 +163,8 @@ def _crowned(version: ServedVersion, reason: str, now: datetime) -> ServedVersio
 
 
 def _moved(version: ServedVersion, state: VersionState, reason: str, now: datetime) -> ServedVersion:
-    return version.model_copy(update={"state": state, "reason": reason[:1024], "since": clock.stamp(now)})
+    moved = {"state": state, "reason": reason[:1024], "since": clock.stamp(now), "promoted": version.served}
+    return version.model_copy(update=moved)
 
 
 def has_server(world: ChurnModelWorld, version: ServedVersion, now: datetime) -> bool:

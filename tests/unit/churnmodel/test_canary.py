@@ -18,7 +18,7 @@ from support.canary import (
     guarded,
     rolling,
 )
-from support.kinds import NOW, make_run, make_server, make_version, model_world, serving_world
+from support.kinds import NOW, make_run, make_server, make_spec, make_version, model_world, serving_world
 
 from churn_operator.api.churnmodel import Quarantine, VersionState
 from churn_operator.api.rollout import Counters
@@ -31,6 +31,9 @@ from churn_operator.churnmodel.report import report, story
 from churn_operator.churnmodel.rollout import decide_rollout
 from churn_operator.core.objects import Desired
 
+OVER = "v3 waits until the guard time of v2 is over"
+ERROR, PASS = ({"result": result, "message": "so"} for result in ("Error", "Pass"))
+CALLED_BACK = (make_version(2, VersionState.Quarantined), make_version(1))
 THIRD = f"sha256:{'ef' * 32}"
 
 
@@ -221,8 +224,55 @@ def test_the_next_version_waits_until_the_guard_time_is_over() -> None:
     assert said is not None
     assert said.message.startswith("Traffic is on v2 since ")
     assert move.waits_for in said.message
-    assert isinstance(decide_rollout(world, NOW + timedelta(hours=2)).move, Start)
+    over = decide_rollout(world, NOW + timedelta(hours=2))
+    assert (over.move, over.progress and over.progress.phase) == (Stay(OVER), "Complete"), "the status says so first"
+    told = world.status.model_copy(update={"rollout": over.progress})
+    later = ChurnModelWorld(**(vars(world) | {"status": told}))
+    assert isinstance(decide_rollout(later, NOW + timedelta(hours=2)).move, Start)
     assert isinstance(decide_rollout(guarded(runs=runs, counters={"v2": counters(1000, 100)}), NOW).move, Restore)
+
+
+def test_the_next_version_is_the_cure_where_nobody_can_take_the_place_of_one_that_fails() -> None:
+    runs = (make_run(2, RunPhase.Accepted), make_run(3, RunPhase.Accepted))
+    nobody = (make_server(1, ok=False), make_server(2))
+    failing = {"v2": counters(1000, 100)}
+    assert isinstance(decide_rollout(guarded(runs=runs, servers=nobody, counters=failing), NOW).move, Start)
+    assert isinstance(decide_rollout(guarded(runs=runs, servers=nobody), NOW).move, Stay)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"suspend": True}, id="suspended"),
+        pytest.param({"spec": {"paused": True}}, id="paused"),
+        pytest.param({"kserve_missing": True}, id="without KServe"),
+    ],
+)
+def test_a_version_that_may_not_begin_does_not_run_out_of_time(fields: dict[str, Any]) -> None:
+    late = [make_version(2, VersionState.RollingOut, since=ago(hours=3)), make_version(1)]
+    assert isinstance(decide_rollout(canary(versions=late, servers=SILENT), NOW).move, GiveUp)
+    assert isinstance(decide_rollout(canary(versions=late, servers=SILENT, **fields), NOW).move, Stay)
+
+
+def test_a_guard_time_does_not_end_because_nobody_sees_the_servers() -> None:
+    progress = decide_rollout(guarded(servers=(), kserve_missing=True), NOW).progress
+    assert progress is not None
+    assert progress.phase == "Guarding"
+
+
+def test_a_clock_that_jumped_back_holds_nobody_up_for_ever() -> None:
+    ahead = [make_version(2), make_version(1, VersionState.Retired, since=ago(days=-30))]
+    progress = decide_rollout(guarded(versions=ahead), NOW).progress
+    assert progress is not None
+    assert progress.phase == "Complete"
+
+
+def test_a_stand_in_that_has_no_guard_time_wakes_nobody() -> None:
+    serving = {"fallback": {"version": "v1"}}
+    old = make_version(1, VersionState.Retired, since=ago(days=9))
+    world = serving_world(make_spec(serving=serving), status={"versions": [make_version(2), old]}, target="v2",
+                          servers=(make_server(1), make_server(2)))  # fmt: skip
+    assert decide(world, NOW).wake == timedelta(seconds=world.settings.probe_seconds)
 
 
 def test_a_step_is_judged_by_what_was_counted_since_it_began() -> None:
@@ -281,11 +331,43 @@ def test_the_guard_lasts_for_its_time_and_while_there_is_something_to_go_back_to
         pytest.param(guarded(), "True", "RolloutComplete", "Traffic is on v2", id="a guard"),
         pytest.param(guarded(spec={"guard": "1m"}), "True", "RolloutComplete", "Traffic is on v2", id="its end"),
         pytest.param(
-            guarded(counters={}, unread=WHY, spec={"guard": "1m"}),
+            guarded(counters={}, unread=WHY, spec={"guard": "1m"}, verdict=ERROR),
             "True",
             "GuardNotJudged",
             f"ended v2 could not be judged: The champion's metrics could not be read. v2: {WHY['v2']}",
             id="the end of one that was blind",
+        ),
+        pytest.param(
+            guarded(counters={}, unread=WHY, spec={"guard": "1m"}, verdict=PASS),
+            "True",
+            "RolloutComplete",
+            "Traffic is on v2",
+            id="but not of one that was blind at its last look",
+        ),
+        pytest.param(
+            serving_world(
+                status={
+                    "versions": [make_version(3, VersionState.RolledBack, reason="long ago"), *CALLED_BACK],
+                    "rollout": {"version": "v2", "phase": "RolledBack", "began": ago(), "since": ago()}
+                    | {"reason": "Recalled", "message": "v2 was rolled back"},
+                }
+            ),
+            "False",
+            "Recalled",
+            "v2 was rolled back",
+            id="of the version that lost it last",
+        ),
+        pytest.param(
+            serving_world(
+                status={
+                    "versions": [make_version(2, VersionState.Retired), make_version(1)],
+                    "rollout": {"version": "v1", "phase": "Complete", "began": ago(), "since": ago()},
+                }
+            ),
+            "True",
+            "RolloutComplete",
+            "Traffic is on v1",
+            id="of the version that has it, however old",
         ),
         pytest.param(
             guarded(gateway_problem="there is no Gateway"),

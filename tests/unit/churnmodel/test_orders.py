@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from support.canary import BAD, FEW, GOOD, SILENT, ago, canary, guarded, rolling
-from support.kinds import NOW, make_server, make_version, serving_world
+from support.kinds import NOW, make_run, make_server, make_version, serving_world
 
 from churn_operator.api.approval import Command, Handled
 from churn_operator.api.churnmodel import VersionState
+from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.decide import decide
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Restore, Return, Shift, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld
@@ -21,6 +22,12 @@ def ordered(world: ChurnModelWorld, action: str, version: str | None = None, **s
     command = {"action": action, "version": version, "by": "alice", "at": AT, "reason": "I saw it"}
     fields = world.status.model_dump() | {"command": command} | status
     return ChurnModelWorld(**(vars(world) | {"status": type(world.status).model_validate(fields)}))
+
+
+def undated(world: ChurnModelWorld) -> ChurnModelWorld:
+    """As an operator wrote it that did not keep when a version was promoted."""
+    versions = tuple(version.model_copy(update={"promoted": None}) for version in world.status.versions)
+    return ChurnModelWorld(**(vars(world) | {"status": world.status.model_copy(update={"versions": versions})}))
 
 
 COLD = serving_world(
@@ -79,6 +86,7 @@ BACK = rolling(
             id="until it answers",
         ),
         pytest.param(ordered(VAIN, "Rollback", "v1"), Return, None, id="called in vain, and again"),
+        pytest.param(ordered(undated(COLD), "Rollback", "v1"), Return, None, id="of before that was written"),
         pytest.param(ordered(canary(1), "Rollback", "v2"), Decline, "v2 never served", id="to a challenger"),
         pytest.param(ordered(canary(), "Rollback", "v2"), Decline, "v2 never served", id="to one that starts"),
         pytest.param(ordered(COLD, "Rollback", "v7"), Decline, "v7 never served", id="to one that never was"),
@@ -94,6 +102,21 @@ def test_each_order_has_one_move(world: ChurnModelWorld, expected: type[Move], c
     assert came is None or (rollout.handled is not None and came in rollout.handled.message)
     done = not isinstance(rollout.move, Decline) and came != "v2 failed"
     assert rollout.handled is None or rollout.handled.outcome == ("Done" if done else "Declined")
+
+
+def test_a_version_of_before_that_was_written_is_called_back_to_the_end() -> None:
+    world = ordered(undated(COLD), "Rollback")
+    versions = decide_rollout(world, NOW).versions
+    back = world.status.model_copy(update={"versions": versions, "rollout": BACK.status.rollout})
+    later = ChurnModelWorld(**(vars(world) | {"status": back, "servers": (make_server(1), make_server(2))}))
+    assert isinstance(decide_rollout(later, NOW).move, Restore)
+
+
+def test_who_is_to_be_promoted_and_waits_is_named() -> None:
+    world = guarded(runs=(make_run(2, RunPhase.Accepted), make_run(3, RunPhase.Accepted)))
+    said = decide_rollout(ordered(world, "Promote"), NOW).handled
+    assert said is not None
+    assert "no version is on its way yet: v3 waits, and begins when nothing holds it back" in said.message
 
 
 def test_what_is_on_its_way_gives_way_to_a_rollback_which_stays_pending() -> None:

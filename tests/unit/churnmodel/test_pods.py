@@ -102,9 +102,11 @@ ALIVE: dict[str, Any] = pod(ready="True", state={"running": {}})
     ],
 )
 def test_a_crash_is_told_from_every_other_end(seen: dict[str, Any], expected: str | None) -> None:
-    assert crash([ALIVE, seen], parse(ago(minutes=2))) == expected
+    found = crash([ALIVE, seen], parse(ago(minutes=2)))
+    assert (found.said if found else None) == expected
 
 
+DAYS = ago(days=2)
 BOTH = {"v1": (ALIVE,), "v2": (ALIVE, crashed())}
 FELL = Violation(Reason.ChallengerNotAnswering, f"v2 failed with 10 % of the traffic: {OOM}")
 BREACH = Violation(Reason.ChampionNotAnswering, f"v2 failed in its guard time: {OOM}")
@@ -117,6 +119,8 @@ BREACH = Violation(Reason.ChampionNotAnswering, f"v2 failed in its guard time: {
         pytest.param(guarded(pods=BOTH), BREACH, id="of a new champion"),
         pytest.param(canary(1, pods={"v1": (crashed(),), "v2": (ALIVE,)}), None, id="but not of the champion"),
         pytest.param(canary(1, pods=BOTH | {"v1": (crashed(),)}), None, id="nor of both"),
+        pytest.param(canary(1, since=DAYS, pods=BOTH | {"v1": (crashed(ago(hours=2)),)}), FELL, id="at another time"),
+        pytest.param(guarded(pods={"v1": (crashed(),), "v2": (crashed(),)}), None, id="nor of both in the guard time"),
         pytest.param(canary(1, pods={"v2": (crashed(ago(minutes=3)),)}), None, id="nor one before the step"),
     ],
 )
