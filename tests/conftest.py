@@ -1,6 +1,7 @@
 """What holds for all tests: no verdict depends on how busy the machine is, and the test pyramid is counted."""
 
 import json
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+# A shell's job in the background ignores ctrl-c, and so would everything that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
