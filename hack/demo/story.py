@@ -58,15 +58,16 @@ class Teller:
             print(f"        {line}")
         print(flush=True)
 
-    def churn(self, *command: str) -> None:
-        """What a person would see who typed this: what the plugin says, also where it ends with an error."""
+    def churn(self, *command: str, refused: bool = False) -> None:
+        """What a person would see who typed this, and who was refused or not, as it should be."""
         try:
-            said = self.stage.kubectl.churn(*command)
-        except KubectlRefused as refused:
-            said = refused.said
-        print(
-            f"\n        $ kubectl churn {shlex.join(command)}\n{textwrap.indent(said.strip(), ' ' * 8)}\n", flush=True
-        )
+            said, was_refused = self.stage.kubectl.churn(*command), False
+        except KubectlRefused as error:
+            said, was_refused = error.said, True
+        typed = f"$ kubectl churn {shlex.join((*command, '-n', self.stage.namespace))}\n{said.strip()}"
+        print("\n" + textwrap.indent(typed, " " * 8) + "\n", flush=True)
+        if refused != was_refused:
+            raise NotReached(f"kubectl churn {command[0]} was {'' if was_refused else 'not '}refused")
 
     def wait(self, what: str, look: Callable[[], T | None], seconds: float = 180) -> T:
         return wait_until(what, look, seconds=seconds, diagnose=self.stage.kubectl.diagnose)
@@ -214,7 +215,7 @@ class Demo:
         tell.say("More labels of today's customers arrive.")
         self._follow(4, "AwaitingApproval")
         tell.say("Who may edit the model does not approve what it makes:")
-        tell.churn("approve", "telco-4", "--yes")
+        tell.churn("approve", "telco-4", "--yes", refused=True)
         self._approve(4, "better on the new tariffs")
         for step in (1, 2):
             self._say_condition(tell.wait(f"step {step}", partial(self._at_step, "v4", step)), "RolloutHealthy")
