@@ -67,16 +67,23 @@ class Tally:
             self._rollbacks.pop(key, None)
             return
         outcome = ROLLOUT_ENDS.get(rollout["phase"])
-        known = self._rollouts.get(key)
-        self._rollouts[key] = (rollout["version"], outcome)
-        if outcome is not None and not first and known != (rollout["version"], outcome):
-            took = clock.parse(rollout["since"]) - clock.parse(rollout["began"])
-            ROLLOUT_SECONDS.labels(outcome).observe(took.total_seconds())
-            if outcome == "RolledBack" and not _is_back(status):
-                ordered = status.get("command") if rollout.get("reason") in ORDERED else None
-                self._rollbacks[key] = clock.parse(ordered["at"] if ordered else rollout["since"])
-        if key in self._rollbacks and _is_back(status):
+        if key in self._rollbacks and _with_traffic(status) == [status.get("summary", {}).get("champion")]:
             ROLLBACK_SECONDS.observe((self._now() - self._rollbacks.pop(key)).total_seconds())
+        if self._rollouts.get(key) == (rollout["version"], outcome):
+            return
+        self._rollouts[key] = (rollout["version"], outcome)
+        self._rollbacks.pop(key, None)
+        if outcome is not None and not first:
+            self._end(key, status, outcome)
+
+    def _end(self, key: Key, status: Object, outcome: str) -> None:
+        """Time it, and from now on how long a version that is rolled back keeps the traffic that it has."""
+        rollout = status["rollout"]
+        since = clock.parse(rollout["since"])
+        ROLLOUT_SECONDS.labels(outcome).observe((since - clock.parse(rollout["began"])).total_seconds())
+        if outcome == "RolledBack" and rollout["version"] in _with_traffic(status):
+            ordered = status.get("command") if rollout.get("reason") in ORDERED else None
+            self._rollbacks[key] = clock.parse(ordered["at"]) if ordered else since
 
     def _job(self, job: Object, *, gone: bool, first: bool) -> None:
         """Count its end once."""
@@ -98,7 +105,6 @@ class Tally:
             JOB_SECONDS.labels(role).observe(took.total_seconds())
 
 
-def _is_back(status: Object) -> bool:
-    """All of the traffic was read back at the champion."""
-    champion = status.get("summary", {}).get("champion")
-    return [share["version"] for share in status.get("traffic", ()) if share["percent"]] == [champion]
+def _with_traffic(status: Object) -> list[str]:
+    """The versions that were read back to be sent any."""
+    return [share["version"] for share in status.get("traffic", ()) if share["percent"]]
