@@ -31,6 +31,8 @@ class Tally:
         self._rollouts: dict[Key, tuple[str, str | None]] = {}
         self._rollbacks: dict[Key, datetime] = {}
         """Since when traffic is to be back where it was."""
+        self._orders: dict[Key, tuple[str, datetime | None]] = {}
+        """The last order, by the time that it says, and when it came; None where that was before this process."""
 
     def __call__(self, obj: Object, *, gone: bool, first: bool) -> None:
         """The store's news; of what is in the first listing, the end may have been before this process started."""
@@ -44,6 +46,7 @@ class Tally:
                 self._wait(RUN, key, created, waits=not gone and "finishedAt" not in status)
             case "ChurnModel":
                 self._wait(RETRAINING, key, self._now(), waits=not gone and "retraining" in status)
+                self._order(key, status, gone=gone, first=first)
                 self._rollout(key, status, gone=gone, first=first)
             case _:
                 pass
@@ -58,6 +61,14 @@ class Tally:
             self._since.setdefault((what, key), since)
         else:
             self._since.pop((what, key), None)
+
+    def _order(self, key: Key, status: Object, *, gone: bool, first: bool) -> None:
+        """Remember when it came: its own time is by the clock of its writer, and only tells which one it is."""
+        at = status.get("command", {}).get("at")
+        if at is None or gone:
+            self._orders.pop(key, None)
+        elif key not in self._orders or self._orders[key][0] != at:
+            self._orders[key] = (at, None if first else self._now())
 
     def _rollout(self, key: Key, status: Object, *, gone: bool, first: bool) -> None:
         """Time its end once: what is promoted is guarded before it is complete."""
@@ -82,8 +93,8 @@ class Tally:
         since = clock.parse(rollout["since"])
         ROLLOUT_SECONDS.labels(outcome).observe((since - clock.parse(rollout["began"])).total_seconds())
         if outcome == "RolledBack" and rollout["version"] in _with_traffic(status):
-            ordered = status.get("command") if rollout.get("reason") in ORDERED else None
-            self._rollbacks[key] = clock.parse(ordered["at"]) if ordered else since
+            _, came = self._orders.get(key, ("", None))
+            self._rollbacks[key] = since if came is None or rollout.get("reason") not in ORDERED else came
 
     def _job(self, job: Object, *, gone: bool, first: bool) -> None:
         """Count its end once."""

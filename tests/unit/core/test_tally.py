@@ -184,3 +184,29 @@ def rollbacks(*seen: tuple[float, Object], first: bool = False) -> tuple[float, 
 )  # fmt: skip
 def test_the_time_until_traffic_is_back_is_told(seen: list[Object], timed: tuple[float, float]) -> None:
     assert rollbacks(*((float(second), model) for second, model in enumerate(seen))) == timed
+
+
+def with_order(model: Object, at: str) -> Object:
+    return {**model, "status": model["status"] | {"command": {"action": "Abort", "at": at}}}
+
+
+@pytest.mark.parametrize(
+    "at", ["2026-01-01T00:00:00Z", "2031-01-01T00:00:00Z", "anon"], ids=["long ago", "in years", "no time at all"]
+)
+def test_an_order_counts_from_the_moment_it_was_first_seen_whatever_it_says(at: str) -> None:
+    shifting, aborted = (
+        rolling("v2", phase, SPLIT, reason=reason) for phase, reason in (("Shifting", ""), ("RolledBack", "Aborted"))
+    )
+    gone = rolling("v2", "RolledBack", OWN, reason="Aborted")
+    ordered = [(2.0, with_order(shifting, at)), (3.0, with_order(shifting, at)), (4.0, with_order(aborted, at))]
+    assert rollbacks((1.0, shifting), *ordered, (7.0, with_order(gone, at))) == (1, 5)
+    assert rollbacks((1.0, with_order(shifting, "an older one")), *ordered, (7.0, with_order(gone, at))) == (1, 5)
+    assert rollbacks(*ordered[1:], (7.0, with_order(gone, at)), first=True) == (1, 7), "else from the rollout's end"
+
+
+def test_an_order_that_asks_for_something_else_counts_for_nothing() -> None:
+    promoted = with_order(rolling("v2", "Shifting", SPLIT), "2026-01-01T00:00:00Z")
+    assert rollbacks((-5.0, promoted), (0.0, with_order(back(SPLIT), "2026-01-01T00:00:00Z")), (3.0, back(OWN))) == (
+        1,
+        3,
+    )
