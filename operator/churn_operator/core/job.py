@@ -18,9 +18,10 @@ from churn_operator.core.objects import Object, Violation, child_metadata, name_
 CONTAINER = "job"
 TASK_ANNOTATION = "churnops.dev/task"
 ROLE_LABEL = "churnops.dev/role"
-TERMINATED, LOST = 143, 255
-"""Exit codes: of SIGTERM, and of a container that containerd no longer knew when it came up again."""
-WORTH_ANOTHER = (EXIT_UNAVAILABLE, TERMINATED, LOST)
+NOT_STARTED, TERMINATED, LOST = 128, 143, 255
+"""Exit codes: of a container that containerd could not start, of SIGTERM, and of one that containerd no longer knew
+when it came up again."""
+WORTH_ANOTHER = (EXIT_UNAVAILABLE, NOT_STARTED, TERMINATED, LOST)
 """Exit codes that the retries are for; any other comes again with the same input, and ends the Job at once."""
 ENDED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
 """Conditions of a Job that ended, or whose end is decided."""

@@ -300,6 +300,7 @@ def rule(exit_code: int) -> str:
     rules = build_job(OWNER, order(S3))["spec"]["podFailurePolicy"]["rules"]
     (on_exit,) = [rule for rule in rules if "onExitCodes" in rule]
     assert on_exit["onExitCodes"]["operator"] == "NotIn"
+    assert on_exit["onExitCodes"]["values"] == sorted(on_exit["onExitCodes"]["values"]), "else it is refused"
     return "Count" if exit_code in on_exit["onExitCodes"]["values"] else str(on_exit["action"])
 
 
@@ -307,6 +308,7 @@ def rule(exit_code: int) -> str:
     ("exit_code", "action"),
     [
         pytest.param(EXIT_UNAVAILABLE, "Count", id="a neighbour that is away gets another attempt"),
+        pytest.param(128, "Count", id="and a container that could not be started"),
         pytest.param(143, "Count", id="and a pod that was asked to end"),
         pytest.param(255, "Count", id="and one whose node went down"),
         pytest.param(EXIT_REFUSED, "FailJob", id="bad input gets none"),
