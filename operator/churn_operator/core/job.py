@@ -258,8 +258,14 @@ def parse_result(text: str, kind: type[R]) -> R | Violation:
         return Violation(Reason.ResultUnreadable, f"The Job's result cannot be read: {error}.")
 
 
+def _witnesses(failed: Object, pods: Sequence[Object]) -> list[Object]:
+    """Whose words tell of the end, the newest first: unless the attempts were used up it came of the last one alone."""
+    ran = [pod for pod in reversed(pods) if _began(pod)]
+    return ran if failed.get("reason") == "BackoffLimitExceeded" else ran[:1]
+
+
 def _broken(job: Object, failed: Object, pods: Sequence[Object]) -> Broken:
-    for pod in reversed(pods):
+    for pod in _witnesses(failed, pods):
         if _terminated(pod).get("reason") == "OOMKilled":
             limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "its memory")
             return Broken(

@@ -155,6 +155,29 @@ def retried(limit: int = 6) -> dict[str, Any]:
     return made
 
 
+LATE, USED_UP = job(("Failed", "DeadlineExceeded")), job(("Failed", "BackoffLimitExceeded"))
+TRAINS = pod(running={"startedAt": "2026-11-21T12:00:20Z"}, created="2026-11-21T12:00:20Z")
+UNPLACED = pod(scheduled=FULL, created="2026-11-21T12:00:20Z")
+CRASHED, KILLED = ended("12:00:20", 139, ""), ended("12:00:20", 143, "")
+MISSED = ended("12:00:00")
+
+
+@pytest.mark.parametrize(
+    ("live", "pods", "expected"),
+    [
+        pytest.param(FAILED, [MISSED, CRASHED], "JobFailed", id="a crash is no neighbour's absence"),
+        pytest.param(FAILED, [CRASHED, ended("12:00:40", 1, FAILURE)], "OneClass", id="the last one speaks"),
+        pytest.param(LATE, [MISSED, KILLED], "DeadlineExceeded", id="one that trained until it was too late"),
+        pytest.param(LATE, [MISSED, TRAINS], "DeadlineExceeded", id="or still does, as it is asked to end"),
+        pytest.param(LATE, [MISSED], "StorageUnavailable", id="late in the pause after it"),
+        pytest.param(LATE, [MISSED, UNPLACED], "StorageUnavailable", id="or before the next one ran"),
+        pytest.param(USED_UP, [MISSED, KILLED], "StorageUnavailable", id="any of those that used the attempts up"),
+    ],
+)
+def test_an_end_is_told_by_the_attempt_that_it_came_of(live: Any, pods: Any, expected: str) -> None:
+    assert reason(observe_job(live, pods)) == f"Broken {expected}"
+
+
 SINCE = "Since 2026-11-21T12:00:00Z: s3://churn: no answer. Attempt"
 
 
