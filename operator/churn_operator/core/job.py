@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
@@ -220,18 +221,32 @@ def observe_job(job: Object | None, pods: Sequence[Object], recorded: str | None
 
 def _between_attempts(job: Object, pods: Sequence[Object]) -> Violation | None:
     """Who was away in the last attempt and since when, where Kubernetes is to make another."""
-    missed = [end for pod in pods if (end := _terminated(pod)).get("exitCode") == EXIT_UNAVAILABLE]
+    counted = [pod for pod in pods if _terminated(pod) and not _is_disrupted(pod)]
     attempts = job["spec"].get("backoffLimit", 0) + 1
-    if not missed or missed[-1] is not _terminated(pods[-1]) or len(missed) >= attempts:
+    last = _missed(counted[-1]) if counted and counted[-1] is pods[-1] else None
+    if last is None or len(counted) >= attempts:
         return None
-    failure = parse_result(missed[-1].get("message", ""), JobFailure)
-    if isinstance(failure, Violation):
-        return None
+    misses = ((pod, missed) for pod in reversed(counted) if (missed := _missed(pod)))
+    *_, (first, _) = takewhile(lambda miss: miss[1].reason == last.reason, misses)
     message = (
-        f"Since {missed[0]['finishedAt']}: {failure.message}. Attempt {len(missed)} of {attempts} ended so; "
+        f"Since {_terminated(first)['finishedAt']}: {last.message}. Attempt {len(counted)} of {attempts} ended so; "
         "the next follows after a pause, which doubles each time."
     )
-    return Violation(failure.reason, message)
+    return Violation(last.reason, message)
+
+
+def _is_disrupted(pod: Object) -> bool:
+    """What evicted it is no fault of the attempt: the Job does not count it."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
+
+
+def _missed(pod: Object) -> JobFailure | None:
+    """Who was away in this attempt."""
+    if _terminated(pod).get("exitCode") != EXIT_UNAVAILABLE:
+        return None
+    failure = parse_result(_message(pod) or "", JobFailure)
+    return None if isinstance(failure, Violation) else failure
 
 
 def _own(job: Object, pods: Sequence[Object]) -> list[Object]:

@@ -144,9 +144,16 @@ def test_a_job_has_begun(pods: Any, *, began: bool) -> None:
 
 AWAY = '{"outcome": "Failed", "reason": "StorageUnavailable", "message": "s3://churn: no answer"}'
 
+NO_MLFLOW = AWAY.replace("StorageUnavailable", "TrackingUnavailable")
+
 
 def ended(at: str, code: int = 11, message: str = AWAY) -> dict[str, Any]:
     return pod(terminated={"exitCode": code, "message": message, "finishedAt": f"2026-11-21T{at}Z"}, created=at)
+
+
+def disrupted(ended_pod: dict[str, Any]) -> dict[str, Any]:
+    conditions = [{"type": "DisruptionTarget", "status": "True"}]
+    return ended_pod | {"status": ended_pod["status"] | {"conditions": conditions}}
 
 
 def retried(limit: int = 6) -> dict[str, Any]:
@@ -187,11 +194,29 @@ SINCE = "Since 2026-11-21T12:00:00Z: s3://churn: no answer. Attempt"
         pytest.param(retried(), [ended("12:00:00")], f"{SINCE} 1 of 7", id="the first attempt"),
         pytest.param(retried(), [ended("12:00:30"), ended("12:00:00")], f"{SINCE} 2 of 7", id="since the first of two"),
         pytest.param(
-            retried(), [ended("12:00:00"), ended("12:00:20", 143, ""), ended("12:00:30")], f"{SINCE} 2 of 7",
+            retried(), [ended("12:00:00"), disrupted(ended("12:00:20", 143, "")), ended("12:00:30")], f"{SINCE} 2 of 7",
             id="without one that was evicted",
+        ),
+        pytest.param(
+            retried(), [ended("12:00:00"), ended("12:00:20", 143, ""), ended("12:00:30")], f"{SINCE} 3 of 7",
+            id="with one that was asked to end",
+        ),
+        pytest.param(
+            retried(), [ended("11:00:00", message=NO_MLFLOW), ended("12:00:00"), ended("12:00:30")], f"{SINCE} 3 of 7",
+            id="not since somebody else was away",
+        ),
+        pytest.param(
+            retried(),
+            [ended("11:00:00"), ended("11:30:00", message=NO_MLFLOW), ended("12:00:00")],
+            f"{SINCE} 3 of 7",
+            id="nor since it was away before that",
         ),
         pytest.param(retried(), [ended("12:00:00"), pod(running={"startedAt": "…"})], None, id="not in the next"),
         pytest.param(retried(0), [ended("12:00:00")], None, id="nor where there is none"),
+        pytest.param(
+            retried(1), [ended("11:00:00", 143, ""), ended("12:00:00")], None, id="nor where each was used up"
+        ),
+        pytest.param(retried(), [disrupted(ended("12:00:00"))], None, id="nor of one that was evicted as it missed it"),
         pytest.param(retried(), [ended("12:00:00", 1)], None, id="nor of a crash"),
         pytest.param(retried(), [ended("12:00:00", 11, "no JSON")], None, id="nor in words of no use"),
     ],
