@@ -1,6 +1,6 @@
 """What a prediction costs, beside what it would cost otherwise; in one run, taking turns.
 
-    python hack/bench/predictor.py [--url URL [--unlogged-url URL] --empty-url URL]
+    python -m hack.bench.predictor [--url URL [--unlogged-url URL] --empty-url URL]
 
 1. The model call against the same scikit-learn pipeline on a one-row DataFrame.
 2. A prediction over HTTP at a fixed rate against an empty KServe SDK model at the same rate. Without URLs both are
@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 import grpc
 import numpy as np
 import pandas as pd
+from hack.bench.bounds import Bound, judged
 from kserve import InferInput, InferRequest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from numpy.typing import NDArray
@@ -46,6 +47,8 @@ TELCO = ROOT / "samples" / "telco" / "telco.csv"
 TARGET = "churn"
 PREDICTOR, UNLOGGED, EMPTY = "predictor", "predictor, not logged", "empty KServe model"
 START_SECONDS = 60
+TIMES_AS_FAST, MILLISECONDS, TIMES_AS_LONG = 40, 5, 1.5
+"""Bounds: of the model call beside the pipeline; of a request's p95, and of that beside the empty model's."""
 TURN = 10
 """Model calls of one kind before it is the next one's turn."""
 
@@ -53,8 +56,8 @@ TURN = 10
 def main() -> int:
     options = parse()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        for name in ("LogisticRegression", "HistGradientBoosting"):
-            compare_calls(Path(folder) / name, name, options.calls)
+        names: tuple[EstimatorName, ...] = ("LogisticRegression", "HistGradientBoosting")
+        bounds = [compare_calls(Path(folder) / name, name, options.calls) for name in names]
         models = Path(folder) / "LogisticRegression"
         instance = Golden.model_validate_json((models / GOLDEN_FILE).read_bytes()).instance
         body = json.dumps({"instances": [instance]}).encode()
@@ -66,12 +69,12 @@ def main() -> int:
         if local:
             options.url = stack.enter_context(served([*predictor, alone], "telco"))
             options.empty_url = stack.enter_context(served([str(empty), "{port}"], "empty"))
-        compare_servers(options, body)
+        bounds += compare_servers(options, body)
         if local:
             batching = [batches, "--batch-rows=32", "--batch-milliseconds=1"]
             batched = stack.enter_context(served([*predictor, *batching], "telco"))
             compare_protocols(options, instance, int(alone.partition("=")[2]), batched)
-    return 0
+    return judged(*bounds)
 
 
 def parse() -> argparse.Namespace:
@@ -110,7 +113,7 @@ def train(folder: Path, name: EstimatorName) -> tuple[object, pd.DataFrame]:
     return pipeline, clean
 
 
-def compare_calls(folder: Path, name: EstimatorName, calls: int) -> None:
+def compare_calls(folder: Path, name: EstimatorName, calls: int) -> Bound:
     pipeline, clean = train(folder, name)
     backend = load(loaded := read_bundle(folder))
     body, row = {"instances": [loaded.golden.instance]}, clean.iloc[[0]]
@@ -128,6 +131,7 @@ def compare_calls(folder: Path, name: EstimatorName, calls: int) -> None:
     medians = [float(np.median(taken)) for _, taken in timed.values()]
     for (label, (_, taken)), median in zip(timed.items(), medians, strict=True):
         print(f"  {label:<42} {show(np.array(taken))}   {medians[0] / median:6.1f} x")
+    return Bound(f"times as fast as the pipeline, {name}", medians[0] / medians[-1], least=TIMES_AS_FAST)
 
 
 def clock(call: Callable[[], object], times: int) -> list[float]:
@@ -180,7 +184,7 @@ def is_ready(port: int, model: str) -> bool:
         connection.close()
 
 
-def compare_servers(options: argparse.Namespace, body: bytes) -> None:
+def compare_servers(options: argparse.Namespace, body: bytes) -> list[Bound]:
     given = {PREDICTOR: options.url, UNLOGGED: options.unlogged_url, EMPTY: options.empty_url}
     urls = {label: url for label, url in given.items() if url}
     connections = {label: connect(url, body) for label, url in urls.items()}
@@ -193,12 +197,22 @@ def compare_servers(options: argparse.Namespace, body: bytes) -> None:
     for _ in range(options.rounds):
         for label, latencies in measure(connections, options.rate, options.seconds).items():
             taken[label].append(latencies)
-    for label, rounds in taken.items():
-        print(f"  {label:<42} {show(np.concatenate(rounds))}")
-    for label in (label for label in taken if EMPTY in taken and label != EMPTY):
-        own, other = (np.concatenate(taken[which]) for which in (label, EMPTY))
-        ratios = [float(np.percentile(own, q) / np.percentile(other, q)) for q in (50, 95, 99)]
+    all_of = {label: np.concatenate(rounds) for label, rounds in taken.items()}
+    for label, latencies in all_of.items():
+        print(f"  {label:<42} {show(latencies)}")
+    for label in (label for label in all_of if EMPTY in all_of and label != EMPTY):
+        ratios = np.percentile(all_of[label], [50, 95, 99]) / np.percentile(all_of[EMPTY], [50, 95, 99])
         print("  {:<42} p50 {:7.3f}  p95 {:7.3f}  p99 {:7.3f}".format(f"{label}, ratio", *ratios))
+    return list(bounds_of({label: float(np.percentile(latencies, 95)) for label, latencies in all_of.items()}))
+
+
+def bounds_of(p95: Mapping[str, float]) -> Iterator[Bound]:
+    """Of seconds. The rival is not logged: beside it stands what is asked past KServe's logger."""
+    for label in (label for label in p95 if label != EMPTY):
+        yield Bound(f"milliseconds at p95, {label}", p95[label] * 1000, most=MILLISECONDS)
+    if EMPTY in p95:
+        label = UNLOGGED if UNLOGGED in p95 else PREDICTOR
+        yield Bound(f"times as long as the {EMPTY} at p95, {label}", p95[label] / p95[EMPTY], most=TIMES_AS_LONG)
 
 
 def compare_protocols(options: argparse.Namespace, instance: dict[str, Any], grpc_port: int, batched: str) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from hack.bench.bounds import Bound, judged
 from hack.bench.writes import AuditLog, table
 from hack.demo.kube import Kubectl, holds, wait_until
 from hack.demo.stage import SAMPLES, Stage
@@ -17,7 +18,7 @@ NAMESPACE = "churn-bench-quiet"
 SETTLE = 30
 
 
-def main() -> None:
+def main() -> int:
     quiet = float(sys.argv[1]) if len(sys.argv) > 1 else 300
     with tempfile.TemporaryDirectory() as scratch:
         stage = Stage(namespace=NAMESPACE, scratch=Path(scratch), folder=f"{NAMESPACE}/")
@@ -30,10 +31,14 @@ def main() -> None:
             diagnose=stage.kubectl.diagnose,
         )
     pass_time(SETTLE)
-    count("a changed label", lambda: stage.kubectl.run("label", "churnmodel", "gym", "--overwrite", "team=retention"))
-    count("a restart of the operator, which lists everything anew", restart)
-    count(f"{quiet:.0f} quiet seconds", lambda: None, quiet)
+    label = ("label", "churnmodel", "gym", "--overwrite", "team=retention")
+    bounds = (
+        count("a changed label", lambda: stage.kubectl.run(*label)),
+        count("a restart of the operator, which lists everything anew", restart),
+        count(f"{quiet:.0f} quiet seconds", lambda: None, quiet),
+    )
     stage.kubectl.run("delete", "namespace", NAMESPACE)
+    return judged(*bounds)
 
 
 def restart() -> None:
@@ -42,7 +47,7 @@ def restart() -> None:
     system.run("rollout", "status", "deployment/churn-operator", "--timeout=120s")
 
 
-def count(what: str, act: Callable[[], object], seconds: float = SETTLE) -> None:
+def count(what: str, act: Callable[[], object], seconds: float = SETTLE) -> Bound:
     log = AuditLog()
     act()
     pass_time(seconds)
@@ -50,6 +55,7 @@ def count(what: str, act: Callable[[], object], seconds: float = SETTLE) -> None
     print(f"{len(writes):4d} writes after {what}")
     for resource, name, verb, number in table(writes):
         print(f"      {number:4d}  {verb:7s} {resource:28s} {name}")
+    return Bound(f"writes after {what}", len(writes), most=0)
 
 
 def pass_time(seconds: float) -> None:
@@ -57,4 +63,4 @@ def pass_time(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,18 +3,26 @@
 python -m hack.bench.story
 """
 
+import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from hack.bench.bounds import Bound, judged
 from hack.bench.writes import OURS, AuditLog, Write, changes, table
 from hack.demo.stage import Stage
 from hack.demo.story import Demo
 
 NAMESPACE = "churn-bench"
+SECONDS = {
+    "the last of today's customers asked to the alarm": 30,
+    "alarm to the new champion serving": 120,
+}
+"""Bounds of the story's figures. That no request fails it sees to itself: one that does ends it."""
 
 
-def main() -> None:
+def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         stage = Stage(namespace=NAMESPACE, scratch=Path(scratch), folder=f"{NAMESPACE}/")
         demo, log = Demo(stage), AuditLog()
@@ -29,6 +37,13 @@ def main() -> None:
         print(f"  {seconds:6.1f} s  {what}")
     print_writes(writes, seen)
     stage.kubectl.run("delete", "namespace", NAMESPACE)
+    return judged(*bounds_of(demo.tell.figures))
+
+
+def bounds_of(figures: Sequence[tuple[str, float]]) -> list[Bound]:
+    """A figure that the story does not have is past its bound."""
+    measured = dict(figures)
+    return [Bound(f"seconds, {what}", measured.get(what, float("nan")), most=most) for what, most in SECONDS.items()]
 
 
 def print_writes(writes: list[Write], seen: Counter[str]) -> None:
@@ -45,4 +60,4 @@ def print_writes(writes: list[Write], seen: Counter[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The loop against a real API server: what it writes, and what it leaves alone."""
 
 import json
+import subprocess
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,10 @@ from support.keeper import API_VERSION, INFERENCE_SERVICES, Keeper, Look, infere
 
 from churn_operator.core.client import ApiClient
 from churn_operator.core.errors import Unavailable
-from churn_operator.core.objects import Desired, Object
+from churn_operator.core.objects import MANAGED_BY, Desired, Object
 from churn_operator.core.reconcile import PROBLEM_WAKE
+from churn_operator.core.store import Store
+from churn_operator.handlers import OWN_CHILDREN
 
 VERSIONS = {"Service": "v1", "Job": "batch/v1", "Event": "v1", "ChurnModel": API_VERSION}
 
@@ -148,6 +151,37 @@ async def test_a_child_whose_labels_were_lost_is_adopted_again(
     await look(Keeper(keep_both), owner)
     after = await get(api, "Job", namespace, "work")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+def next_shown(control_plane: ControlPlane, path: str, since: Object) -> Any:
+    """The next event of a watch of what is ours, as the operator's is."""
+    words = f"watch=1&labelSelector={OWN_CHILDREN}&resourceVersion={since['metadata']['resourceVersion']}"
+    admin, program = control_plane.kubeconfig("admin"), control_plane.programs["KUBECTL"]
+    command = [program, f"--kubeconfig={admin}", "get", "--raw", f"{path}?{words}&timeoutSeconds=30"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        line = watch.stdout.readline()
+        watch.terminate()
+    return json.loads(line)
+
+
+async def test_a_watch_shows_what_lost_its_label_as_deleted_with_the_version_of_that_change(
+    control_plane: ControlPlane, namespace: str, owner: Object, look: Look, api: ApiClient
+) -> None:
+    await look(Keeper(keep_both), owner)
+    before = await get(api, "Job", namespace, "work")
+    control_plane.kubectl("-n", namespace, "label", "job/work", f"{MANAGED_BY}-")
+    after = await get(api, "Job", namespace, "work")
+    shown = next_shown(control_plane, f"/apis/batch/v1/namespaces/{namespace}/jobs", before)
+    assert (shown["type"], shown["object"]["metadata"]["uid"]) == ("DELETED", before["metadata"]["uid"])
+    assert shown["object"]["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
+    store = Store(lambda: 0.0)
+    store.see(before)
+    store.see(shown["object"], gone=True)
+    assert store.get("Job", namespace, "work") is None
+    control_plane.kubectl("-n", namespace, "label", "job/work", OWN_CHILDREN)
+    store.see(await get(api, "Job", namespace, "work"))
+    assert store.get("Job", namespace, "work") is not None, "what is said of it after that counts again"
 
 
 async def test_a_child_that_is_going_is_left_alone_and_replaced_when_it_is_gone(

@@ -1,5 +1,6 @@
 """Conditions: judgements that remember when they last changed, and since when somebody is away."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,8 @@ from churn_operator.api.reasons import Reason
 from churn_operator.core.clock import stamp
 
 SINCE = "Since "
+SAID = re.compile(rf"(^|: ){SINCE}\S+: ")
+"""A message that tells since when, or repeats one that does after a word on whose it is."""
 AWAY = frozenset(
     {
         Reason.AnalysisUnavailable,
@@ -63,7 +66,7 @@ def _message(judgement: Judgement, before: Condition | None, now: datetime) -> s
     A transition time cannot tell: what was unknown for another reason before has made no transition.
     """
     has_ended = judgement.type == OUTCOME and judgement.holds is False
-    is_repeated = judgement.message.startswith(SINCE)
+    is_repeated = SAID.search(judgement.message) is not None
     if judgement.reason not in AWAY or has_ended or is_repeated:
         return judgement.message
     was_away = before is not None and before.reason == judgement.reason and before.message.startswith(SINCE)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
@@ -18,9 +19,10 @@ from churn_operator.core.objects import Object, Violation, child_metadata, name_
 CONTAINER = "job"
 TASK_ANNOTATION = "churnops.dev/task"
 ROLE_LABEL = "churnops.dev/role"
-TERMINATED, LOST = 143, 255
-"""Exit codes: of SIGTERM, and of a container that containerd no longer knew when it came up again."""
-WORTH_ANOTHER = (EXIT_UNAVAILABLE, TERMINATED, LOST)
+NOT_STARTED, TERMINATED, LOST = 128, 143, 255
+"""Exit codes: of a container that containerd could not start, of SIGTERM, and of one that containerd no longer knew
+when it came up again."""
+WORTH_ANOTHER = (EXIT_UNAVAILABLE, NOT_STARTED, TERMINATED, LOST)
 """Exit codes that the retries are for; any other comes again with the same input, and ends the Job at once."""
 ENDED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
 """Conditions of a Job that ended, or whose end is decided."""
@@ -219,18 +221,32 @@ def observe_job(job: Object | None, pods: Sequence[Object], recorded: str | None
 
 def _between_attempts(job: Object, pods: Sequence[Object]) -> Violation | None:
     """Who was away in the last attempt and since when, where Kubernetes is to make another."""
-    missed = [end for pod in pods if (end := _terminated(pod)).get("exitCode") == EXIT_UNAVAILABLE]
+    counted = [pod for pod in pods if _terminated(pod) and not _is_disrupted(pod)]
     attempts = job["spec"].get("backoffLimit", 0) + 1
-    if not missed or missed[-1] is not _terminated(pods[-1]) or len(missed) >= attempts:
+    last = _missed(counted[-1]) if counted and counted[-1] is pods[-1] else None
+    if last is None or len(counted) >= attempts:
         return None
-    failure = parse_result(missed[-1].get("message", ""), JobFailure)
-    if isinstance(failure, Violation):
-        return None
+    misses = ((pod, missed) for pod in reversed(counted) if (missed := _missed(pod)))
+    *_, (first, _) = takewhile(lambda miss: miss[1].reason == last.reason, misses)
     message = (
-        f"Since {missed[0]['finishedAt']}: {failure.message}. Attempt {len(missed)} of {attempts} ended so; "
+        f"Since {_terminated(first)['finishedAt']}: {last.message}. Attempt {len(counted)} of {attempts} ended so; "
         "the next follows after a pause, which doubles each time."
     )
-    return Violation(failure.reason, message)
+    return Violation(last.reason, message)
+
+
+def _is_disrupted(pod: Object) -> bool:
+    """What evicted it is no fault of the attempt: the Job does not count it."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
+
+
+def _missed(pod: Object) -> JobFailure | None:
+    """Who was away in this attempt."""
+    if _terminated(pod).get("exitCode") != EXIT_UNAVAILABLE:
+        return None
+    failure = parse_result(_message(pod) or "", JobFailure)
+    return None if isinstance(failure, Violation) else failure
 
 
 def _own(job: Object, pods: Sequence[Object]) -> list[Object]:
@@ -257,8 +273,14 @@ def parse_result(text: str, kind: type[R]) -> R | Violation:
         return Violation(Reason.ResultUnreadable, f"The Job's result cannot be read: {error}.")
 
 
+def _witnesses(failed: Object, pods: Sequence[Object]) -> list[Object]:
+    """Whose words tell of the end, the newest first: unless the attempts were used up it came of the last one alone."""
+    ran = [pod for pod in reversed(pods) if _began(pod)]
+    return ran if failed.get("reason") == "BackoffLimitExceeded" else ran[:1]
+
+
 def _broken(job: Object, failed: Object, pods: Sequence[Object]) -> Broken:
-    for pod in reversed(pods):
+    for pod in _witnesses(failed, pods):
         if _terminated(pod).get("reason") == "OOMKilled":
             limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "its memory")
             return Broken(

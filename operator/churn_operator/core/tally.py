@@ -31,6 +31,8 @@ class Tally:
         self._rollouts: dict[Key, tuple[str, str | None]] = {}
         self._rollbacks: dict[Key, datetime] = {}
         """Since when traffic is to be back where it was."""
+        self._orders: dict[Key, tuple[str, datetime | None]] = {}
+        """The last order, by the time that it says, and when it came; None where that was before this process."""
 
     def __call__(self, obj: Object, *, gone: bool, first: bool) -> None:
         """The store's news; of what is in the first listing, the end may have been before this process started."""
@@ -44,6 +46,7 @@ class Tally:
                 self._wait(RUN, key, created, waits=not gone and "finishedAt" not in status)
             case "ChurnModel":
                 self._wait(RETRAINING, key, self._now(), waits=not gone and "retraining" in status)
+                self._order(key, status, gone=gone, first=first)
                 self._rollout(key, status, gone=gone, first=first)
             case _:
                 pass
@@ -59,6 +62,14 @@ class Tally:
         else:
             self._since.pop((what, key), None)
 
+    def _order(self, key: Key, status: Object, *, gone: bool, first: bool) -> None:
+        """Remember when it came: its own time is by the clock of its writer, and only tells which one it is."""
+        at = status.get("command", {}).get("at")
+        if at is None or gone:
+            self._orders.pop(key, None)
+        elif key not in self._orders or self._orders[key][0] != at:
+            self._orders[key] = (at, None if first else self._now())
+
     def _rollout(self, key: Key, status: Object, *, gone: bool, first: bool) -> None:
         """Time its end once: what is promoted is guarded before it is complete."""
         rollout = status.get("rollout")
@@ -67,16 +78,23 @@ class Tally:
             self._rollbacks.pop(key, None)
             return
         outcome = ROLLOUT_ENDS.get(rollout["phase"])
-        known = self._rollouts.get(key)
-        self._rollouts[key] = (rollout["version"], outcome)
-        if outcome is not None and not first and known != (rollout["version"], outcome):
-            took = clock.parse(rollout["since"]) - clock.parse(rollout["began"])
-            ROLLOUT_SECONDS.labels(outcome).observe(took.total_seconds())
-            if outcome == "RolledBack" and not _is_back(status):
-                ordered = status.get("command") if rollout.get("reason") in ORDERED else None
-                self._rollbacks[key] = clock.parse(ordered["at"] if ordered else rollout["since"])
-        if key in self._rollbacks and _is_back(status):
+        if key in self._rollbacks and _with_traffic(status) == [status.get("summary", {}).get("champion")]:
             ROLLBACK_SECONDS.observe((self._now() - self._rollbacks.pop(key)).total_seconds())
+        if self._rollouts.get(key) == (rollout["version"], outcome):
+            return
+        self._rollouts[key] = (rollout["version"], outcome)
+        self._rollbacks.pop(key, None)
+        if outcome is not None and not first:
+            self._end(key, status, outcome)
+
+    def _end(self, key: Key, status: Object, outcome: str) -> None:
+        """Time it, and from now on how long a version that is rolled back keeps the traffic that it has."""
+        rollout = status["rollout"]
+        since = clock.parse(rollout["since"])
+        ROLLOUT_SECONDS.labels(outcome).observe((since - clock.parse(rollout["began"])).total_seconds())
+        if outcome == "RolledBack" and rollout["version"] in _with_traffic(status):
+            _, came = self._orders.get(key, ("", None))
+            self._rollbacks[key] = since if came is None or rollout.get("reason") not in ORDERED else came
 
     def _job(self, job: Object, *, gone: bool, first: bool) -> None:
         """Count its end once."""
@@ -98,7 +116,6 @@ class Tally:
             JOB_SECONDS.labels(role).observe(took.total_seconds())
 
 
-def _is_back(status: Object) -> bool:
-    """All of the traffic was read back at the champion."""
-    champion = status.get("summary", {}).get("champion")
-    return [share["version"] for share in status.get("traffic", ()) if share["percent"]] == [champion]
+def _with_traffic(status: Object) -> list[str]:
+    """The versions that were read back to be sent any."""
+    return [share["version"] for share in status.get("traffic", ()) if share["percent"]]

@@ -72,3 +72,14 @@ def test_what_is_repeated_as_it_was_said_is_not_said_to_be_since_twice() -> None
     first = judged(judgement("Ready", "StorageUnavailable", holds=False))
     (again,) = conditions((first,), (Judgement("Ready", False, first.reason, first.message),), 1, LATER)  # noqa: FBT003 - a condition's status
     assert again.message == first.message == f"Since {stamp(NOW)}: It does not answer."
+
+
+@pytest.mark.parametrize("who", ["DriftMonitor telco: ", "No run was opened: "])
+def test_what_somebody_else_said_to_be_since_is_since_then(who: str) -> None:
+    said = f"{who}{judged(judgement('Ready', 'StorageUnavailable', holds=False)).message}"
+    assert judged(UNDER_WAY, Judgement("Trained", None, "StorageUnavailable", said)).message == said
+
+
+def test_a_word_in_the_middle_is_no_time_since_when() -> None:
+    words = "MLflow says: Since when? It does not answer."
+    assert judged(Judgement("Trained", None, "TrackingUnavailable", words)).message == f"Since {stamp(NOW)}: {words}"

@@ -144,15 +144,45 @@ def test_a_job_has_begun(pods: Any, *, began: bool) -> None:
 
 AWAY = '{"outcome": "Failed", "reason": "StorageUnavailable", "message": "s3://churn: no answer"}'
 
+NO_MLFLOW = AWAY.replace("StorageUnavailable", "TrackingUnavailable")
+
 
 def ended(at: str, code: int = 11, message: str = AWAY) -> dict[str, Any]:
     return pod(terminated={"exitCode": code, "message": message, "finishedAt": f"2026-11-21T{at}Z"}, created=at)
+
+
+def disrupted(ended_pod: dict[str, Any]) -> dict[str, Any]:
+    conditions = [{"type": "DisruptionTarget", "status": "True"}]
+    return ended_pod | {"status": ended_pod["status"] | {"conditions": conditions}}
 
 
 def retried(limit: int = 6) -> dict[str, Any]:
     made = job()
     made["spec"]["backoffLimit"] = limit
     return made
+
+
+LATE, USED_UP = job(("Failed", "DeadlineExceeded")), job(("Failed", "BackoffLimitExceeded"))
+TRAINS = pod(running={"startedAt": "2026-11-21T12:00:20Z"}, created="2026-11-21T12:00:20Z")
+UNPLACED = pod(scheduled=FULL, created="2026-11-21T12:00:20Z")
+CRASHED, KILLED = ended("12:00:20", 139, ""), ended("12:00:20", 143, "")
+MISSED = ended("12:00:00")
+
+
+@pytest.mark.parametrize(
+    ("live", "pods", "expected"),
+    [
+        pytest.param(FAILED, [MISSED, CRASHED], "JobFailed", id="a crash is no neighbour's absence"),
+        pytest.param(FAILED, [CRASHED, ended("12:00:40", 1, FAILURE)], "OneClass", id="the last one speaks"),
+        pytest.param(LATE, [MISSED, KILLED], "DeadlineExceeded", id="one that trained until it was too late"),
+        pytest.param(LATE, [MISSED, TRAINS], "DeadlineExceeded", id="or still does, as it is asked to end"),
+        pytest.param(LATE, [MISSED], "StorageUnavailable", id="late in the pause after it"),
+        pytest.param(LATE, [MISSED, UNPLACED], "StorageUnavailable", id="or before the next one ran"),
+        pytest.param(USED_UP, [MISSED, KILLED], "StorageUnavailable", id="any of those that used the attempts up"),
+    ],
+)
+def test_an_end_is_told_by_the_attempt_that_it_came_of(live: Any, pods: Any, expected: str) -> None:
+    assert reason(observe_job(live, pods)) == f"Broken {expected}"
 
 
 SINCE = "Since 2026-11-21T12:00:00Z: s3://churn: no answer. Attempt"
@@ -164,11 +194,29 @@ SINCE = "Since 2026-11-21T12:00:00Z: s3://churn: no answer. Attempt"
         pytest.param(retried(), [ended("12:00:00")], f"{SINCE} 1 of 7", id="the first attempt"),
         pytest.param(retried(), [ended("12:00:30"), ended("12:00:00")], f"{SINCE} 2 of 7", id="since the first of two"),
         pytest.param(
-            retried(), [ended("12:00:00"), ended("12:00:20", 143, ""), ended("12:00:30")], f"{SINCE} 2 of 7",
+            retried(), [ended("12:00:00"), disrupted(ended("12:00:20", 143, "")), ended("12:00:30")], f"{SINCE} 2 of 7",
             id="without one that was evicted",
+        ),
+        pytest.param(
+            retried(), [ended("12:00:00"), ended("12:00:20", 143, ""), ended("12:00:30")], f"{SINCE} 3 of 7",
+            id="with one that was asked to end",
+        ),
+        pytest.param(
+            retried(), [ended("11:00:00", message=NO_MLFLOW), ended("12:00:00"), ended("12:00:30")], f"{SINCE} 3 of 7",
+            id="not since somebody else was away",
+        ),
+        pytest.param(
+            retried(),
+            [ended("11:00:00"), ended("11:30:00", message=NO_MLFLOW), ended("12:00:00")],
+            f"{SINCE} 3 of 7",
+            id="nor since it was away before that",
         ),
         pytest.param(retried(), [ended("12:00:00"), pod(running={"startedAt": "…"})], None, id="not in the next"),
         pytest.param(retried(0), [ended("12:00:00")], None, id="nor where there is none"),
+        pytest.param(
+            retried(1), [ended("11:00:00", 143, ""), ended("12:00:00")], None, id="nor where each was used up"
+        ),
+        pytest.param(retried(), [disrupted(ended("12:00:00"))], None, id="nor of one that was evicted as it missed it"),
         pytest.param(retried(), [ended("12:00:00", 1)], None, id="nor of a crash"),
         pytest.param(retried(), [ended("12:00:00", 11, "no JSON")], None, id="nor in words of no use"),
     ],
@@ -300,6 +348,7 @@ def rule(exit_code: int) -> str:
     rules = build_job(OWNER, order(S3))["spec"]["podFailurePolicy"]["rules"]
     (on_exit,) = [rule for rule in rules if "onExitCodes" in rule]
     assert on_exit["onExitCodes"]["operator"] == "NotIn"
+    assert on_exit["onExitCodes"]["values"] == sorted(on_exit["onExitCodes"]["values"]), "else it is refused"
     return "Count" if exit_code in on_exit["onExitCodes"]["values"] else str(on_exit["action"])
 
 
@@ -307,6 +356,7 @@ def rule(exit_code: int) -> str:
     ("exit_code", "action"),
     [
         pytest.param(EXIT_UNAVAILABLE, "Count", id="a neighbour that is away gets another attempt"),
+        pytest.param(128, "Count", id="and a container that could not be started"),
         pytest.param(143, "Count", id="and a pod that was asked to end"),
         pytest.param(255, "Count", id="and one whose node went down"),
         pytest.param(EXIT_REFUSED, "FailJob", id="bad input gets none"),

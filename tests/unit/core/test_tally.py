@@ -133,25 +133,80 @@ def test_a_rollout_that_had_ended_before_the_operator_started_is_not_timed() -> 
     assert sample("rollout_seconds_count", outcome="Promoted") == before
 
 
-@pytest.mark.parametrize(
-    ("reason", "at_once", "seconds"),
-    [
-        pytest.param("AnalysisFailed", False, 5.0, id="since the verdict"),
-        pytest.param("Recalled", False, 8.0, id="since a person ordered it"),
-        pytest.param("RolledBack", True, None, id="but not of a version that had none"),
-    ],
-)
-def test_the_time_until_traffic_is_back_is_told(reason: str, *, at_once: bool, seconds: float | None) -> None:
-    def rolled_back(*versions: str) -> Object:
-        rollout = {"version": "v2", "phase": "RolledBack", "began": stamp(NOW - HOUR), "since": stamp(NOW)}
-        traffic = [{"version": version, "percent": 100 // len(versions)} for version in versions]
-        said = {"rollout": rollout | {"reason": reason}, "traffic": traffic, "summary": {"champion": "v1"}}
-        ordered = {"command": {"action": "Rollback", "at": stamp(NOW - timedelta(seconds=3))}}
-        return made("ChurnModel", "telco", HOUR, **said, **ordered)
+Shares = dict[str, int]
+OWN, SPLIT, ALL = {"v1": 100}, {"v1": 80, "v2": 20}, {"v2": 100}
 
-    tally = Tally(lambda: NOW + timedelta(seconds=5))
+
+def rolling(version: str, phase: str, traffic: Shares, champion: str = "v1", reason: str = "") -> Object:
+    rollout = {"version": version, "phase": phase, "began": stamp(NOW - HOUR), "since": stamp(NOW), "reason": reason}
+    shares = [{"version": version, "percent": percent} for version, percent in traffic.items()]
+    return made("ChurnModel", "telco", HOUR, rollout=rollout, traffic=shares, summary={"champion": champion})
+
+
+def back(traffic: Shares, version: str = "v2") -> Object:
+    return rolling(version, "RolledBack", traffic, reason="AnalysisFailed")
+
+
+def rollbacks(*seen: tuple[float, Object], first: bool = False) -> tuple[float, float]:
+    """How many were timed, and for how many seconds in all, of a model seen so many seconds after the verdict."""
+    now = NOW
+    tally = Tally(lambda: now)
     before = sample("rollback_seconds_count"), sample("rollback_seconds_sum")
-    for status in (("v1",),) if at_once else (("v1", "v2"), ("v1", "v2"), ("v1",), ("v1",)):
-        tally(rolled_back(*status), gone=False, first=False)
-    after = sample("rollback_seconds_count"), sample("rollback_seconds_sum")
-    assert (after[0] - before[0], after[1] - before[1]) == ((0, 0) if seconds is None else (1, seconds))
+    for number, (seconds, model) in enumerate(seen):
+        now = NOW + timedelta(seconds=seconds)
+        tally(model, gone=False, first=first and number == 0)
+    return sample("rollback_seconds_count") - before[0], sample("rollback_seconds_sum") - before[1]
+
+
+@pytest.mark.parametrize(
+    ("seen", "timed"),
+    [
+        pytest.param([back(SPLIT), back(SPLIT), back(OWN), back(OWN)], (1, 2), id="since the verdict, once"),
+        pytest.param([back(ALL), back(OWN)], (1, 1), id="of a champion in its guard time, too"),
+        pytest.param([back(OWN)], (0, 0), id="not of a version that had none"),
+        pytest.param([back({"v1": 100, "v2": 0}), back(OWN)], (0, 0), id="nor of one whose share was none"),
+        pytest.param(
+            [back({}), rolling("v3", "Complete", {"v3": 100}, "v3")], (0, 0), id="nor where nobody had any"
+        ),
+        pytest.param([back({"v0": 100}), back(OWN)], (0, 0), id="nor while another one stood in"),
+        pytest.param([back(SPLIT), rolling("v3", "Starting", OWN)], (1, 1), id="though the next one begins at once"),
+        pytest.param(
+            [back(SPLIT), rolling("v3", "Starting", SPLIT), rolling("v3", "Complete", {"v3": 100}, "v3")],
+            (0, 0),
+            id="never by the traffic of the next one",
+        ),
+        pytest.param(
+            [back(SPLIT), rolling("v2", "Starting", SPLIT), rolling("v2", "Complete", ALL, "v2")],
+            (0, 0),
+            id="nor by its own, once it is called back",
+        ),
+    ],
+)  # fmt: skip
+def test_the_time_until_traffic_is_back_is_told(seen: list[Object], timed: tuple[float, float]) -> None:
+    assert rollbacks(*((float(second), model) for second, model in enumerate(seen))) == timed
+
+
+def with_order(model: Object, at: str) -> Object:
+    return {**model, "status": model["status"] | {"command": {"action": "Abort", "at": at}}}
+
+
+@pytest.mark.parametrize(
+    "at", ["2026-01-01T00:00:00Z", "2031-01-01T00:00:00Z", "anon"], ids=["long ago", "in years", "no time at all"]
+)
+def test_an_order_counts_from_the_moment_it_was_first_seen_whatever_it_says(at: str) -> None:
+    shifting, aborted = (
+        rolling("v2", phase, SPLIT, reason=reason) for phase, reason in (("Shifting", ""), ("RolledBack", "Aborted"))
+    )
+    gone = rolling("v2", "RolledBack", OWN, reason="Aborted")
+    ordered = [(2.0, with_order(shifting, at)), (3.0, with_order(shifting, at)), (4.0, with_order(aborted, at))]
+    assert rollbacks((1.0, shifting), *ordered, (7.0, with_order(gone, at))) == (1, 5)
+    assert rollbacks((1.0, with_order(shifting, "an older one")), *ordered, (7.0, with_order(gone, at))) == (1, 5)
+    assert rollbacks(*ordered[1:], (7.0, with_order(gone, at)), first=True) == (1, 7), "else from the rollout's end"
+
+
+def test_an_order_that_asks_for_something_else_counts_for_nothing() -> None:
+    promoted = with_order(rolling("v2", "Shifting", SPLIT), "2026-01-01T00:00:00Z")
+    assert rollbacks((-5.0, promoted), (0.0, with_order(back(SPLIT), "2026-01-01T00:00:00Z")), (3.0, back(OWN))) == (
+        1,
+        3,
+    )

@@ -1,7 +1,11 @@
 """When a part of the bench ends with 1."""
 
+from pathlib import Path
+
 import pytest
+from hack.bench import predictor, story
 from hack.bench.bounds import Bound, judged
+from hack.demo import story as teller
 
 
 @pytest.mark.parametrize(
@@ -28,3 +32,39 @@ def test_a_bound_says_what_was_measured_and_what_is_asked_for() -> None:
     assert str(Bound("share of v2", 0.5312, 0.48, 0.52)) == (
         "share of v2: 0.5312, at least 0.48 and at most 0.52 is asked for"
     )
+
+
+@pytest.mark.parametrize(
+    ("p95", "past"),
+    [
+        pytest.param({predictor.PREDICTOR: 0.0049, predictor.UNLOGGED: 0.0029, predictor.EMPTY: 0.002}, 0, id="none"),
+        pytest.param({predictor.PREDICTOR: 0.0051, predictor.UNLOGGED: 0.002, predictor.EMPTY: 0.002}, 1, id="logged"),
+        pytest.param({predictor.PREDICTOR: 0.0049, predictor.UNLOGGED: 0.0031, predictor.EMPTY: 0.002}, 1, id="rival"),
+        pytest.param({predictor.PREDICTOR: 0.0031, predictor.EMPTY: 0.002}, 1, id="nothing that logs"),
+        pytest.param({predictor.PREDICTOR: 0.0049}, 0, id="no rival"),
+    ],
+)
+def test_a_prediction_is_within_5_ms_and_past_the_logger_half_as_long_again_as_the_rivals(
+    p95: dict[str, float], past: int
+) -> None:
+    assert sum(not bound.holds for bound in predictor.bounds_of(p95)) == past
+
+
+@pytest.mark.parametrize(
+    ("alarm", "champion", "past"),
+    [
+        pytest.param(30.0, 120.0, 0, id="just in time"),
+        pytest.param(30.1, 120.0, 1, id="an alarm that is late"),
+        pytest.param(30.0, 120.1, 1, id="a champion that is late"),
+        pytest.param(None, 120.0, 1, id="no alarm"),
+    ],
+)
+def test_the_story_is_told_in_time(alarm: float | None, champion: float, past: int) -> None:
+    asked, serving = story.SECONDS
+    figures = [(serving, champion), *([] if alarm is None else [(asked, alarm)])]
+    assert sum(not bound.holds for bound in story.bounds_of(figures)) == past
+
+
+def test_the_story_has_the_figures_that_are_bound() -> None:
+    text = Path(teller.__file__).read_text()
+    assert [what for what in story.SECONDS if f'"{what}"' not in text] == []

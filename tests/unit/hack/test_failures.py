@@ -1,7 +1,7 @@
 """Whose a failed request is, in the bench of challengers that fail."""
 
 import pytest
-from hack.bench.failures import gets_traffic, may_be_its_own
+from hack.bench.failures import STILL, gets_traffic, may_be_its_own, others
 from hack.bench.faults import FAULTS
 from hack.demo.load import Sample
 
@@ -40,3 +40,15 @@ def test_a_challenger_that_answers_the_operator_wrongly_gets_no_traffic() -> Non
         "answers NaN",
         "answers another schema",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "past"),
+    [
+        pytest.param([STILL] * 90, [], id="a challenger that is held all the while"),
+        pytest.param(["RolledBack, step None, None"] * 90, ["RolledBack, step None, None"], id="one given up at once"),
+        pytest.param([STILL, "RollingOut, step 2, Error"], ["RollingOut, step 2, Error"], id="one that goes on"),
+    ],
+)
+def test_a_mute_challenger_is_neither_promoted_nor_given_up(seen: list[str], past: list[str]) -> None:
+    assert others(seen) == past
