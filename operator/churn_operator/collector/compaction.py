@@ -15,7 +15,7 @@ from churn_operator.api.inference_log import PENDING, Partition, day_folder
 from churn_operator.api.inference_log import root as log_root
 from churn_operator.collector import metrics, plans, tables
 from churn_operator.collector.clock import StoreClock
-from churn_operator.collector.halves import Half, batches, join, micros, newest
+from churn_operator.collector.halves import Half, batches, join, newest
 from churn_operator.collector.settings import Settings
 from churn_operator.storage.files import Gone, Listed, Store
 from churn_operator.storage.files import join as join_uri
@@ -53,9 +53,9 @@ class Compactor:
         worked = False
         for partition, files in versions:
             turn = listing.at - self._settle * plans.turn(self._replica, partition)
-            inputs = plans.to_join(files, turn, self._settle, self._patience)
-            if inputs:
-                worked |= await self._work("join", self._join, partition, inputs, listing.at)
+            due = plans.to_join(files, turn, self._settle, self._patience)
+            if due.files:
+                worked |= await self._work("join", self._join, partition, due)
         return worked
 
     async def sweep(self) -> bool:
@@ -101,38 +101,36 @@ class Compactor:
         metrics.COMPACTIONS.labels(name, "Done").inc()
         return True
 
-    def _join(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> None:
+    def _join(self, partition: Partition, due: plans.Due) -> None:
         """In a thread: the rows, and then fewer files of their days."""
-        for folder in self._to_log(partition, inputs, now):
+        for folder in self._to_log(partition, due):
             if merge := plans.to_merge(self._store.list(folder).files, over=False):
                 self.merge(folder, merge)
 
-    def _to_log(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> list[str]:
+    def _to_log(self, partition: Partition, due: plans.Due) -> list[str]:
         """The days' folders with new rows. First all that was in the inputs is written elsewhere, then they go."""
         folders, lost, number = set(), Counter[str](), itertools.count()
-        pairs = self._pairs(partition, inputs, now, lost)
+        pairs = self._pairs(partition, due, lost)
         for batch in batches(pairs, lambda pair: pair[0].weight + pair[1].weight, plans.MOST):
             for part in tables.log_parts(batch):
                 folder = day_folder(self._root, partition, part.day)
-                name = plans.rows_name(next(number), inputs)
+                name = plans.rows_name(next(number), due.files)
                 self._store.write(join_uri(folder, name), tables.to_parquet(part.table))
                 metrics.ROWS.inc(part.table.num_rows)
                 folders.add(folder)
-        self._store.delete([file.uri for file in inputs])
+        self._store.delete([file.uri for file in due.files])
         for reason, count in lost.items():
             metrics.DROPPED.labels(reason).inc(count)
         return sorted(folders)
 
-    def _pairs(
-        self, partition: Partition, inputs: Sequence[Listed], now: datetime, lost: Counter[str]
-    ) -> Iterator[tuple[Half, Half]]:
+    def _pairs(self, partition: Partition, due: plans.Due, lost: Counter[str]) -> Iterator[tuple[Half, Half]]:
         """Shard by shard; what goes on waiting is written, and what never will be a row is counted as lost."""
-        new = [half for found in self._read(filter(_is_new, inputs), tables.halves_of) for half in found]
-        for shard in plans.shards(inputs):
-            halves = self._shard(shard, new, inputs, lost)
-            joined = join(halves, micros(now - self._patience))
+        new = [half for found in self._read(filter(_is_new, due.files), tables.halves_of) for half in found]
+        for shard in plans.shards(due.files):
+            halves = self._shard(shard, new, due.files, lost)
+            joined = join(halves, due.expired)
             if joined.waiting:
-                name = plans.waiting_name(shard, joined.waiting, inputs)
+                name = plans.waiting_name(shard, joined.waiting, due.files)
                 uri = join_uri(self._root, PENDING, partition.path, name)
                 self._store.write(uri, tables.to_parquet(tables.halves_table(joined.waiting)))
             lost.update("NoResponse" if half.role == "request" else "NoRequest" for half in joined.orphans)

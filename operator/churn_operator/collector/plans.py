@@ -48,6 +48,14 @@ class Shard(NamedTuple):
 EVERYTHING = Shard("0000", "ffff")
 
 
+class Due(NamedTuple):
+    """What is to be joined now."""
+
+    files: list[Listed]
+    expired: int
+    """What waits since before that is alone: the other half is in none of the files that are left for later."""
+
+
 class Waiting(NamedTuple):
     """What the name of a file tells of halves that found no other one yet."""
 
@@ -90,23 +98,24 @@ def by_partition(root: str, files: Iterable[Listed]) -> Mapping[Partition, list[
     return found
 
 
-def to_join(files: Iterable[Listed], now: datetime, settle: timedelta, patience: timedelta) -> list[Listed]:
+def to_join(files: Iterable[Listed], now: datetime, settle: timedelta, patience: timedelta) -> Due:
     """The files of one version whose halves are to be joined now; none where there is nothing to do.
 
     New ones wait until the other replicas must have written theirs too. Whatever waits is joined again when there is
-    something new, when one shard of it has become many files, or when what it holds has waited long enough.
+    something new, when one shard of it has become many files, or when what it holds has waited long enough: before the
+    oldest file that is left for later, however long that has been there.
     """
-    waiting, new = [], []
+    waiting: list[Listed] = []
+    new: list[Listed] = []
     for file in sorted(files, key=lambda file: (file.modified, file.uri)):
-        if waiting_in(file):
-            waiting.append(file)
-        elif file.modified <= now - settle:
-            new.append(file)
+        (waiting if waiting_in(file) else new).append(file)
+    settled = [file for file in new if file.modified <= now - settle]
+    batch = next(batches(settled, weight, MOST), [])
+    expired = micros(min([now, *(file.modified for file in new[len(batch) :])]) - patience)
     told = [found for file in waiting if (found := waiting_in(file))]
     many = max(Counter(found.shard for found in told).values(), default=0) >= FEW
-    if not new and not many and min((found.since for found in told), default=micros(now)) >= micros(now - patience):
-        return []
-    return [*waiting, *next(batches(new, weight, MOST), ())]
+    has_expired = any(found.since < expired for found in told)
+    return Due([*waiting, *batch] if batch or many or has_expired else [], expired)
 
 
 def waiting_in(file: Listed) -> Waiting | None:

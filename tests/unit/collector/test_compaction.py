@@ -134,6 +134,18 @@ def test_a_late_half_finds_its_other_one_among_many_that_never_do(rounds: Rounds
     assert rounds.waiting() == ()
 
 
+def test_joins_that_lag_behind_longer_than_a_half_waits_lose_no_pair(rounds: Rounds) -> None:
+    lost = {reason: dropped(reason) for reason in ("NoRequest", "NoResponse")}
+    asked = [half("request", 100 * flush + at, call=f"{flush}-{at}") for flush in range(20) for at in range(90)]
+    for flush in range(20):
+        rounds.add(*asked[90 * flush : 90 * flush + 90])
+        rounds.add(*(half("response", 100 * flush + at + 0.5, call=f"{flush}-{at}") for at in range(90)))
+        rounds.store.now += ROUND
+    rounds.join()
+    assert rounds.rows() == sorted(one.key for one in asked)
+    assert {reason: dropped(reason) for reason in lost} == lost
+
+
 def test_of_an_id_that_is_used_for_everything_the_newest_halves_wait(rounds: Rounds) -> None:
     lost = dropped("TooMany")
     for number in range(8):

@@ -30,7 +30,7 @@ def waiting(since_age: float, number: int = 0, shard: plans.Shard = plans.EVERYT
 
 
 def chosen(*files: Listed) -> list[Listed]:
-    return plans.to_join(files, NOW, SETTLE, PATIENCE)
+    return plans.to_join(files, NOW, SETTLE, PATIENCE).files
 
 
 def test_new_halves_settle_before_they_are_joined() -> None:
@@ -70,6 +70,30 @@ def test_one_is_taken_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "MOST", LARGE.weight - 1)
     files = [new(str(age), age, LARGE) for age in (30, 29, 28)]
     assert chosen(*files) == files[:1]
+
+
+@pytest.mark.parametrize(
+    ("ages", "latest"),
+    [
+        pytest.param([], 0, id="nothing new"),
+        pytest.param([1200, 1100], 0, id="all of it is joined"),
+        pytest.param([1200, 1100, 1000, 900], 1000, id="two are left for later"),
+        pytest.param([1200, 19], 19, id="one has not settled"),
+        pytest.param([1200, -5], 0, id="one from the future"),
+    ],
+)
+def test_what_waits_expires_by_the_oldest_file_that_is_left_for_later(
+    monkeypatch: pytest.MonkeyPatch, ages: list[float], latest: float
+) -> None:
+    monkeypatch.setattr(plans, "MOST", 5 * LARGE.weight // 2)
+    files = [new(str(age), age, LARGE) for age in ages]
+    due = plans.to_join([*files, waiting(60)], NOW, SETTLE, PATIENCE)
+    assert due.expired == micros(NOW - PATIENCE - timedelta(seconds=latest))
+
+
+def test_what_expires_only_once_the_rest_is_joined_is_left_alone() -> None:
+    assert chosen(new("a", 19), waiting(910)) == []
+    assert chosen(new("a", 19), waiting(920)) == [waiting(920)]
 
 
 def test_a_file_of_another_name_is_taken_to_be_heavy() -> None:
