@@ -15,7 +15,7 @@ from churn_operator.api.inference_log import PENDING, Partition, day_folder
 from churn_operator.api.inference_log import root as log_root
 from churn_operator.collector import metrics, plans, tables
 from churn_operator.collector.clock import StoreClock
-from churn_operator.collector.halves import Half, batches, join, newest
+from churn_operator.collector.halves import Half, batches, fewer, join, weight_of
 from churn_operator.collector.settings import Settings
 from churn_operator.storage.files import Gone, Listed, Store
 from churn_operator.storage.files import join as join_uri
@@ -126,8 +126,9 @@ class Compactor:
     def _pairs(self, partition: Partition, due: plans.Due, lost: Counter[str]) -> Iterator[tuple[Half, Half]]:
         """Shard by shard; what goes on waiting is written, and what never will be a row is counted as lost."""
         new = [half for found in self._read(filter(_is_new, due.files), tables.halves_of) for half in found]
-        for shard in plans.shards(due.files):
-            halves = self._shard(shard, new, due.files, lost)
+        shards = plans.shards(due.files)
+        while shards:
+            shard, halves = self._narrowed(shards, new, due.files, lost)
             joined = join(halves, due.expired)
             if joined.waiting:
                 name = plans.waiting_name(shard, joined.waiting, due.files)
@@ -136,18 +137,26 @@ class Compactor:
             lost.update("NoResponse" if half.role == "request" else "NoRequest" for half in joined.orphans)
             yield from joined.pairs
 
-    def _shard(
-        self, shard: plans.Shard, new: Iterable[Half], inputs: Iterable[Listed], lost: Counter[str]
-    ) -> list[Half]:
-        """The halves of a shard: only those of few ids, used again and again, can be more than memory holds."""
-        files = [file for file in inputs if (found := plans.waiting_in(file)) and found.shard.meets(shard)]
+    def _narrowed(
+        self, shards: list[plans.Shard], new: Iterable[Half], inputs: Iterable[Listed], lost: Counter[str]
+    ) -> tuple[plans.Shard, list[Half]]:
+        """The last of the shards and its halves; of one that is more than memory holds, a part: the others stay.
+
+        Only what has few ids, used again and again, cannot be parted: of that, what finds no other half is left out.
+        """
+        shard = whole = shards.pop()
+        files = [file for file in inputs if (found := plans.waiting_in(file)) and found.shard.meets(whole)]
         halves = [half for half in new if shard.holds(half)]
-        for found in self._read(files, lambda table: tables.halves_of(table, *shard)):
-            halves += found
-            kept = newest(halves, 2 * plans.MOST)
-            lost["TooMany"] += len(halves) - len(kept)
-            halves = kept
-        return halves
+        for found in self._read(files, lambda table: tables.halves_of(table, *whole)):
+            halves += (half for half in found if shard.holds(half))
+            while weight_of(halves) > 2 * plans.MOST and (parts := shard.split()):
+                shard, other = parts
+                shards.append(other)
+                halves = [half for half in halves if shard.holds(half)]
+            if weight_of(halves) > 2 * plans.MOST:
+                halves, count = fewer(halves, 2 * plans.MOST)
+                lost["TooMany"] += count
+        return shard, halves
 
     def _read(self, inputs: Iterable[Listed], understand: Callable[[Any], Any]) -> Iterator[Any]:
         """What the files hold, one after the other; one that nobody can read is put aside.

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from churn_operator.api.inference_log import PENDING, SUFFIX, Partition, parse_key
 from churn_operator.collector.event import digest
-from churn_operator.collector.halves import Half, batches, micros
+from churn_operator.collector.halves import Half, batches, micros, weight_of
 from churn_operator.storage.files import Listed
 
 MOST = 32 << 20
-"""Of halves, by weight, that are worked on at once: of new ones, and of one shard of all; of few ids, twice as much."""
+"""Of halves, by weight, that are worked on at once: of new ones, and of one shard of all, or up to twice as much."""
 BATCH_BYTES = 4 << 20
 """Of Parquet of the log, that become one file: some ten times as much in memory."""
 FEW = 8
@@ -44,6 +44,12 @@ class Shard(NamedTuple):
     def holds(self, half: Half) -> bool:
         return self.first <= half.call[:4] <= self.last
 
+    def split(self) -> "tuple[Shard, Shard] | None":
+        """Two that hold what it does; None where no shard is narrower."""
+        first, last = int(self.first, 16), int(self.last, 16)
+        middle = (first + last) // 2
+        return (Shard(self.first, f"{middle:04x}"), Shard(f"{middle + 1:04x}", self.last)) if first < last else None
+
 
 EVERYTHING = Shard("0000", "ffff")
 
@@ -67,17 +73,13 @@ class Waiting(NamedTuple):
 
 def new_name(halves: Sequence[Half]) -> str:
     """Of a file of halves that come from a buffer."""
-    return f"new-{_weight(halves):012d}-{digest(*sorted(half.key for half in halves))}{SUFFIX}"
+    return f"new-{weight_of(halves):012d}-{digest(*sorted(half.key for half in halves))}{SUFFIX}"
 
 
 def waiting_name(shard: Shard, halves: Sequence[Half], inputs: Sequence[Listed]) -> str:
     """Of a file of halves that found no other one yet, made of these files."""
     since = min(half.since for half in halves)
-    return f"waiting-{since:016d}-{_weight(halves):012d}-{shard.first}-{shard.last}-{_inputs_digest(inputs)}{SUFFIX}"
-
-
-def _weight(halves: Iterable[Half]) -> int:
-    return sum(half.weight for half in halves)
+    return f"waiting-{since:016d}-{weight_of(halves):012d}-{shard.first}-{shard.last}-{_inputs_digest(inputs)}{SUFFIX}"
 
 
 def rows_name(number: int, inputs: Sequence[Listed]) -> str:
@@ -133,7 +135,7 @@ def weight(file: Listed) -> int:
 
 
 def shards(inputs: Iterable[Listed]) -> list[Shard]:
-    """What is worked on one after the other, so that each time there is no more than memory holds."""
+    """What is worked on one after the other, so that each time there is about as much as memory holds."""
     total, count = sum(map(weight, inputs)), 1
     while count * MOST < total and count < _MOST_SHARDS:
         count *= 2

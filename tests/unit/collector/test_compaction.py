@@ -1,6 +1,7 @@
 """What becomes of halves in the object store, round by round: a folder stands for it, and its clock is played."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -93,6 +94,11 @@ def requests(number: int, count: int) -> list[Half]:
     return [half("request", at, call=f"{number}-{at}") for at in range(count)]
 
 
+def weighing(share: float, one: Half) -> Half:
+    """The request with a text that makes it weigh about so much of what is worked on at once."""
+    return one._replace(body=json.dumps([["ada", [12.0, "x" * int(share * MOST / 8)]]]))
+
+
 def dropped(reason: str) -> float:
     return REGISTRY.get_sample_value("churn_collector_dropped_total", {"reason": reason}) or 0.0
 
@@ -157,6 +163,38 @@ def test_of_an_id_that_is_used_for_everything_the_newest_halves_wait(rounds: Rou
     rounds.add(half("response", 7999))
     rounds.join()
     assert rounds.rows() == [half("request", 7099).key]
+
+
+@pytest.mark.parametrize(
+    ("count", "share"),
+    [
+        pytest.param(10, 1.05, id="each heavier than what is worked on at once"),
+        pytest.param(20, 0.5, id="each half of it"),
+        pytest.param(80, 0.25, id="each a quarter of it"),
+    ],
+)
+def test_a_few_heavy_halves_of_ids_of_their_own_find_their_other_ones(rounds: Rounds, count: int, share: float) -> None:
+    lost = {reason: dropped(reason) for reason in ("NoRequest", "TooMany")}
+    asked = [weighing(share, half("request", at, call=f"{at}")) for at in range(count)]
+    for one in asked:
+        rounds.add(one)
+    rounds.join()
+    rounds.add(*(half("response", at + 0.5, call=f"{at}") for at in range(count)))
+    rounds.join()
+    assert rounds.rows() == sorted(one.key for one in asked)
+    assert (rounds.waiting(), {reason: dropped(reason) for reason in lost}) == ((), lost)
+
+
+def test_of_an_id_that_is_used_for_everything_only_what_is_alone_is_left_out(rounds: Rounds) -> None:
+    lost = dropped("TooMany")
+    asked = [weighing(0.5, half("request", 2 * at)) for at in range(8)]
+    for one in asked[:3]:
+        rounds.add(one)
+    rounds.join()
+    rounds.add(*(half("response", 2 * at + 1) for at in range(3)), *asked[3:])
+    rounds.join()
+    assert set(rounds.rows()) == {one.key for one in asked[:3]}
+    assert dropped("TooMany") - lost == 2
 
 
 @pytest.mark.parametrize("writes", range(12))

@@ -112,6 +112,18 @@ def test_every_half_is_in_one_shard_of_what_memory_holds(heavy: int, call: str) 
     assert not shards[0].meets(shards[-1]) or len(shards) == 1
 
 
+@pytest.mark.parametrize(
+    ("shard", "parts"),
+    [
+        (plans.EVERYTHING, (("0000", "7fff"), ("8000", "ffff"))),
+        (plans.Shard("0ff0", "0ff1"), (("0ff0", "0ff0"), ("0ff1", "0ff1"))),
+        (plans.Shard("0ff1", "0ff1"), None),
+    ],
+)
+def test_a_shard_is_split_until_it_is_a_single_value(shard: plans.Shard, parts: object) -> None:
+    assert shard.split() == parts
+
+
 def test_no_replica_is_first_with_every_version() -> None:
     versions = [TELCO._replace(version=f"v{number}") for number in range(50)]
     first = [min("ab", key=lambda replica: plans.turn(replica, version)) for version in versions]
