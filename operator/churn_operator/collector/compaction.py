@@ -38,6 +38,8 @@ class Compactor:
         self._patience = timedelta(seconds=settings.orphan_seconds)
         self._retention = timedelta(days=settings.retention_days)
         self._replica = f"{socket.gethostname()}{settings.buffer_dir}"
+        self._damaged: set[str] = set()
+        """Of what is worked on: a file may be met once for each shard."""
 
     async def join(self) -> bool:
         """Join what has settled, version by version; whether there was any.
@@ -97,6 +99,7 @@ class Compactor:
             metrics.COMPACTIONS.labels(name, "Overtaken").inc()
             return False
         finally:
+            self._damaged.clear()
             tables.release()
         metrics.COMPACTIONS.labels(name, "Done").inc()
         return True
@@ -165,6 +168,8 @@ class Compactor:
             Overtaken: one of them is gone.
         """
         for file in inputs:
+            if file.uri in self._damaged:
+                continue
             try:
                 data = self._store.read(file.uri)
             except Gone as error:
@@ -175,6 +180,7 @@ class Compactor:
                 aside = join_uri(self._root, plans.DAMAGED, PurePosixPath(file.uri).name)
                 log.warning("damaged file", extra={"fields": {"uri": file.uri, "now": aside, "error": str(error)}})
                 self._store.write(aside, data)
+                self._damaged.add(file.uri)
                 metrics.DROPPED.labels("Damaged").inc()
             else:
                 yield found

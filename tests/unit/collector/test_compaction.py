@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client import REGISTRY
-from unit.collector.making import NOW, half
+from unit.collector.making import NOW, half, listed
 
 from churn_operator.collector import compaction, plans, tables
 from churn_operator.collector.clock import StoreClock
@@ -59,14 +59,14 @@ class Rounds:
 
     def __init__(self, folder: Path) -> None:
         self.store = Played()
-        self._folder = folder
+        self.folder = str(folder)
         settings = Settings(storage_uri=str(folder), buffer_dir=folder, settle_seconds=1, orphan_seconds=900)
         self._compactor = Compactor(self.store, StoreClock(), settings)
 
     def add(self, *halves: Half) -> None:
         """A flush of one replica."""
         here = [one._replace(since=micros(self.store.now)) for one in halves]
-        uri = join(str(self._folder), PENDING, plans.new_name(here))
+        uri = join(self.folder, PENDING, plans.new_name(here))
         self.store.write(uri, tables.to_parquet(tables.halves_table(here)))
 
     def join(self) -> None:
@@ -76,11 +76,11 @@ class Rounds:
         self.store.now += ROUND
 
     def waiting(self) -> tuple[Listed, ...]:
-        return self.store.list(join(str(self._folder), PENDING)).files
+        return self.store.list(join(self.folder, PENDING)).files
 
     def rows(self) -> list[str]:
         """The requests in the log."""
-        paths = (self._folder / "inference-log").glob("namespace=*/**/*.parquet")
+        paths = Path(self.folder, "inference-log").glob("namespace=*/**/*.parquet")
         return sorted(name for path in paths for name in pq.read_table(path)["event_id"].to_pylist())
 
 
@@ -195,6 +195,19 @@ def test_of_an_id_that_is_used_for_everything_only_what_is_alone_is_left_out(rou
     rounds.join()
     assert set(rounds.rows()) == {one.key for one in asked[:3]}
     assert dropped("TooMany") - lost == 2
+
+
+def test_a_damaged_file_of_many_shards_is_put_aside_and_counted_once(rounds: Rounds) -> None:
+    for number in range(8):
+        rounds.add(*requests(number, 150))
+        rounds.join()
+    whole = plans.waiting_name(plans.EVERYTHING, [half("request", 0, since=micros(NOW))], [listed("x")])
+    rounds.store.write(join(rounds.folder, PENDING, whole), b"PAR1 and no more")
+    damaged, shards = dropped("Damaged"), len(rounds.waiting()) - 1
+    rounds.add(*requests(8, 10))
+    rounds.join()
+    assert shards > 1
+    assert dropped("Damaged") - damaged == 1
 
 
 @pytest.mark.parametrize("writes", range(12))
