@@ -89,7 +89,8 @@ class Compactor:
         """
         if found := list(self._read(inputs, tables.rows_of)):
             table = tables.merged(found)
-            self._store.write(join_uri(folder, plans.rows_name(0, inputs)), tables.to_parquet(table))
+            name = plans.rows_name(0, tables.weight(table), inputs)
+            self._store.write(join_uri(folder, name), tables.to_parquet(table))
         self._store.delete([file.uri for file in inputs])
 
     async def _work(self, name: str, work: Callable[..., None], *arguments: Any) -> bool:
@@ -117,7 +118,7 @@ class Compactor:
         for batch in batches(pairs, lambda pair: pair[0].weight + pair[1].weight, plans.MOST):
             for part in tables.log_parts(batch):
                 folder = day_folder(self._root, partition, part.day)
-                name = plans.rows_name(next(number), due.files)
+                name = plans.rows_name(next(number), tables.weight(part.table), due.files)
                 self._store.write(join_uri(folder, name), tables.to_parquet(part.table))
                 metrics.ROWS.inc(part.table.num_rows)
                 folders.add(folder)

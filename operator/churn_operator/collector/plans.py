@@ -17,18 +17,19 @@ from churn_operator.collector.halves import Half, batches, micros, weight_of
 from churn_operator.storage.files import Listed
 
 MOST = 32 << 20
-"""Of halves, by weight, that are worked on at once: of new ones, and of one shard of all, or up to twice as much."""
-BATCH_BYTES = 4 << 20
-"""Of Parquet of the log, that become one file: some ten times as much in memory."""
+"""Bytes of memory that are worked on at once: new halves; one shard of all, or up to twice as much; rows of the log."""
 FEW = 8
 """So many files of about one size are made one."""
 _MOST_SHARDS = 4096
 _UNKNOWN = 10
 """A file whose name does not tell its weight is taken to weigh so many times its size."""
+_UNKNOWN_ROWS = 1000
+"""The same for rows of the log, of which the most that was seen is three times that: they repeat themselves."""
 DAMAGED = "damaged"
 """Below the log's root: files that nobody can read."""
 _NEW = re.compile(r"new-(\d{12})-[0-9a-f]{32}" + re.escape(SUFFIX))
 _WAITING = re.compile(r"waiting-(\d{16})-(\d{12})-([0-9a-f]{4})-([0-9a-f]{4})-[0-9a-f]{32}" + re.escape(SUFFIX))
+_ROWS = re.compile(r"rows-(\d{12})-[0-9a-f]{32}-\d+" + re.escape(SUFFIX))
 _PENDING_KEY = re.compile(PENDING + r"/namespace=([^/]+)/model=([^/]+)/version=([^/]+)/[^/]+" + re.escape(SUFFIX))
 
 
@@ -82,9 +83,9 @@ def waiting_name(shard: Shard, halves: Sequence[Half], inputs: Sequence[Listed])
     return f"waiting-{since:016d}-{weight_of(halves):012d}-{shard.first}-{shard.last}-{_inputs_digest(inputs)}{SUFFIX}"
 
 
-def rows_name(number: int, inputs: Sequence[Listed]) -> str:
-    """Of the file of rows that is the nth made of these files."""
-    return f"{_inputs_digest(inputs)}-{number}{SUFFIX}"
+def rows_name(number: int, weight: int, inputs: Sequence[Listed]) -> str:
+    """Of the file of rows, of that weight, that is the nth made of these files."""
+    return f"rows-{weight:012d}-{_inputs_digest(inputs)}-{number}{SUFFIX}"
 
 
 def _inputs_digest(inputs: Sequence[Listed]) -> str:
@@ -152,15 +153,21 @@ def turn(replica: str, partition: Partition) -> float:
 
 
 def to_merge(files: Iterable[Listed], *, over: bool) -> list[Listed]:
-    """The files of one day that are to become one; all small ones when the day is over."""
+    """The files of one day that are to become one; all light ones when the day is over."""
     tiers: dict[int, list[Listed]] = defaultdict(list)
     for file in sorted(files, key=lambda file: file.uri):
-        if file.size < BATCH_BYTES // 2 and file.uri.endswith(SUFFIX):
-            tiers[0 if over else file.size.bit_length() // 3].append(file)
+        if rows_weight(file) < MOST // 2 and file.uri.endswith(SUFFIX):
+            tiers[0 if over else rows_weight(file).bit_length() // 3].append(file)
     for _, tier in sorted(tiers.items()):
         if len(tier) >= (2 if over else FEW):
-            return _batch(tier, BATCH_BYTES)
+            return next(batches(tier, rows_weight, MOST))
     return []
+
+
+def rows_weight(file: Listed) -> int:
+    """How much the rows of a file weigh."""
+    match = _ROWS.fullmatch(PurePosixPath(file.uri).name)
+    return int(match[1]) if match else _UNKNOWN_ROWS * file.size
 
 
 def by_day(root: str, files: Iterable[Listed]) -> Mapping[tuple[Partition, date], list[Listed]]:
@@ -183,15 +190,3 @@ def to_delete(root: str, files: Iterable[Listed], now: datetime, retention: time
         if day is not None and day < last:
             found.append(file)
     return found
-
-
-def _batch(files: Sequence[Listed], most: int) -> list[Listed]:
-    """The first ones that are no more than so many bytes, and at least two."""
-    chosen: list[Listed] = []
-    size = 0
-    for file in files:
-        if len(chosen) >= 2 and size + file.size > most:
-            break
-        chosen.append(file)
-        size += file.size
-    return chosen

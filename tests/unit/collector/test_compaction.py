@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -208,6 +209,26 @@ def test_a_damaged_file_of_many_shards_is_put_aside_and_counted_once(rounds: Rou
     rounds.join()
     assert shards > 1
     assert dropped("Damaged") - damaged == 1
+
+
+def test_rows_that_repeat_themselves_are_merged_by_what_memory_they_take(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+
+    def counted(found: Sequence[Any]) -> Any:
+        at_once.append(sum(map(tables.weight, found)))
+        return merged(found)
+
+    merged = tables.merged
+    monkeypatch.setattr(tables, "merged", counted)
+    for number in range(30):
+        call = f"{number}"
+        rounds.add(half("request", number, call=call, size=100), half("response", number + 0.5, call=call, size=100))
+        rounds.join()
+    assert len(rounds.rows()) == 3000
+    assert sum(at_once) > 2 * MOST
+    assert max(at_once) <= MOST
 
 
 @pytest.mark.parametrize("writes", range(12))
