@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -51,8 +51,9 @@ class Played(LocalStore):
             raise Killed
         self.kill_at -= 1
 
-    def list(self, folder: str) -> Listing:
-        return Listing(tuple(file._replace(modified=NOW - ROUND) for file in super().list(folder).files), self.now)
+    def list(self, folder: str, mark: Callable[[], None] = lambda: None) -> Listing:
+        files = super().list(folder, mark).files
+        return Listing(tuple(file._replace(modified=NOW - ROUND) for file in files), self.now)
 
 
 class Rounds:
