@@ -17,7 +17,6 @@ from churn_operator.predictor.metrics import GONE, Meter, outcome
 from churn_operator.predictor.request import (
     CLIENTS,
     MAX_BODY,
-    MAX_INSTANCES,
     PROBE_HEADER,
     SHADOW_HEADER,
     Caller,
@@ -29,12 +28,6 @@ log = logging.getLogger("churn.access")
 
 MAX_DISCARDED = 64 << 20
 """Bytes of a body that is too large that are read to nowhere: most clients look for an answer only after sending."""
-MAX_BRACES = 16 * MAX_INSTANCES
-"""Objects in a body, counted before it is decoded: a row is one, and a million would block everybody for a second."""
-MAX_LISTS = 100 * MAX_INSTANCES
-"""Lists in a body, counted as well: in V2 each value of a column may be one."""
-LARGE = 64 << 10
-"""Bytes of a body from which it is looked at before it is decoded."""
 FAILED = "the request failed; the server's log says why, under the request's id"
 PATIENCE = 0.1
 """Seconds of an answer after which its client may have lost patience; nobody listens for that before."""
@@ -139,7 +132,7 @@ class Edge:
         except _Stop as stop:
             response = JSONResponse({"error": str(stop)}, stop.status, {"connection": "close"} if stop.close else None)
         except Refused as error:
-            response = JSONResponse({"error": str(error)}, 400)
+            response = JSONResponse({"error": str(error)}, error.status)
         except Exception:  # let through, it would be answered behind `send`'s back: uncounted, and in its own words
             log.exception("the request failed")
             response = JSONResponse({"error": FAILED}, 500)
@@ -275,17 +268,4 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
     encoding = headers.get(b"content-encoding", b"").decode("latin-1")
     if encoding.lower() not in {"", "identity"}:
         raise _Stop(415, f"content-encoding: must be identity, got {shown(encoding)}")
-    return _cheap(b"".join(chunks))
-
-
-def _cheap(body: bytes) -> bytes:
-    """The body.
-
-    Raises:
-        _Stop: it would take long to decode.
-    """
-    if len(body) > LARGE and body.count(b"{") > MAX_BRACES:
-        raise _Stop(413, f"body: must hold at most {MAX_INSTANCES} rows")
-    if len(body) > LARGE and body.count(b"[") > MAX_LISTS:
-        raise _Stop(413, f"body: must hold at most {MAX_LISTS} lists")
-    return body
+    return b"".join(chunks)
