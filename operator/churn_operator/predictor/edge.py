@@ -33,7 +33,6 @@ PATIENCE = 0.1
 """Seconds of an answer after which its client may have lost patience; nobody listens for that before."""
 LOOK = 0.002
 """Seconds for an end of the connection that has arrived to be heard of."""
-_GONE_TEXT = "the client went away before its answer"
 CLOSE = (b"connection", b"close")
 PROBE = (PROBE_HEADER.encode(), b"true")
 SHADOW = (SHADOW_HEADER.encode(), b"true")
@@ -226,7 +225,7 @@ async def _unless_gone(answer: Awaitable[Response], receive: Receive) -> Respons
     except TimeoutError:
         if not limit.expired():
             raise
-        raise _Stop(GONE, _GONE_TEXT) from None
+        raise _Stop(GONE, "the client went away before its answer") from None
     finally:
         timer.cancel()
         if listening is not None:
@@ -251,7 +250,7 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise _Stop(GONE, _GONE_TEXT)
+                    raise _Stop(400, "body: ended before it was whole")
                 size += len(message["body"])
                 if max(size, declared) <= MAX_BODY:
                     chunks.append(message["body"])
