@@ -34,7 +34,8 @@ from hack.bench.collecting import (
 )
 
 from churn_operator.api import inference_log as layout
-from churn_operator.storage.files import join
+from churn_operator.collector.watched import WatchedStore
+from churn_operator.storage.files import AT_ONCE, join
 
 ROOT = layout.root(BUCKET)
 
@@ -288,6 +289,19 @@ def test_days_over_the_retention_go_and_small_files_of_a_day_become_one(
         (file,) = store.files.list(folders[5]).files
         assert pq.read_table(io.BytesIO(store.files.read(file.uri))).num_rows == 3
         assert len(today(store).rows) == 1
+
+
+def test_of_more_objects_than_one_answer_names_each_page_is_progress(store: ObjectStore) -> None:
+    marks: list[None] = []
+    watched, folder = WatchedStore(store.files, lambda: marks.append(None)), join(ROOT, "damaged")
+    uris = [join(folder, f"{number}") for number in range(AT_ONCE + 1)]
+    for uri in uris:
+        store.files.write(uri, b"")
+    assert {file.uri for file in watched.list(folder).files} == set(uris)
+    assert len(marks) == 3
+    watched.delete(uris)
+    assert len(marks) == 5
+    assert not watched.list(folder).files
 
 
 def test_a_file_that_nobody_can_read_is_put_aside(store: ObjectStore, model: str, collector: CollectorProcess) -> None:

@@ -15,7 +15,7 @@ from churn_operator.api.inference_log import PENDING, Partition, day_folder
 from churn_operator.api.inference_log import root as log_root
 from churn_operator.collector import metrics, plans, tables
 from churn_operator.collector.clock import StoreClock
-from churn_operator.collector.halves import Half, batches, join, micros, newest
+from churn_operator.collector.halves import Half, batches, fewer, join, weight_of
 from churn_operator.collector.settings import Settings
 from churn_operator.storage.files import Gone, Listed, Store
 from churn_operator.storage.files import join as join_uri
@@ -38,6 +38,8 @@ class Compactor:
         self._patience = timedelta(seconds=settings.orphan_seconds)
         self._retention = timedelta(days=settings.retention_days)
         self._replica = f"{socket.gethostname()}{settings.buffer_dir}"
+        self._damaged: set[str] = set()
+        """Of what is worked on: a file may be met once for each shard."""
 
     async def join(self) -> bool:
         """Join what has settled, version by version; whether there was any.
@@ -53,9 +55,9 @@ class Compactor:
         worked = False
         for partition, files in versions:
             turn = listing.at - self._settle * plans.turn(self._replica, partition)
-            inputs = plans.to_join(files, turn, self._settle, self._patience)
-            if inputs:
-                worked |= await self._work("join", self._join, partition, inputs, listing.at)
+            due = plans.to_join(files, turn, self._settle, self._patience)
+            if due.files:
+                worked |= await self._work("join", self._join, partition, due)
         return worked
 
     async def sweep(self) -> bool:
@@ -87,7 +89,8 @@ class Compactor:
         """
         if found := list(self._read(inputs, tables.rows_of)):
             table = tables.merged(found)
-            self._store.write(join_uri(folder, plans.rows_name(0, inputs)), tables.to_parquet(table))
+            name = plans.rows_name(0, tables.weight(table), inputs)
+            self._store.write(join_uri(folder, name), tables.to_parquet(table))
         self._store.delete([file.uri for file in inputs])
 
     async def _work(self, name: str, work: Callable[..., None], *arguments: Any) -> bool:
@@ -97,59 +100,67 @@ class Compactor:
             metrics.COMPACTIONS.labels(name, "Overtaken").inc()
             return False
         finally:
+            self._damaged.clear()
             tables.release()
         metrics.COMPACTIONS.labels(name, "Done").inc()
         return True
 
-    def _join(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> None:
+    def _join(self, partition: Partition, due: plans.Due) -> None:
         """In a thread: the rows, and then fewer files of their days."""
-        for folder in self._to_log(partition, inputs, now):
+        for folder in self._to_log(partition, due):
             if merge := plans.to_merge(self._store.list(folder).files, over=False):
                 self.merge(folder, merge)
 
-    def _to_log(self, partition: Partition, inputs: Sequence[Listed], now: datetime) -> list[str]:
+    def _to_log(self, partition: Partition, due: plans.Due) -> list[str]:
         """The days' folders with new rows. First all that was in the inputs is written elsewhere, then they go."""
         folders, lost, number = set(), Counter[str](), itertools.count()
-        pairs = self._pairs(partition, inputs, now, lost)
+        pairs = self._pairs(partition, due, lost)
         for batch in batches(pairs, lambda pair: pair[0].weight + pair[1].weight, plans.MOST):
             for part in tables.log_parts(batch):
                 folder = day_folder(self._root, partition, part.day)
-                name = plans.rows_name(next(number), inputs)
+                name = plans.rows_name(next(number), tables.weight(part.table), due.files)
                 self._store.write(join_uri(folder, name), tables.to_parquet(part.table))
                 metrics.ROWS.inc(part.table.num_rows)
                 folders.add(folder)
-        self._store.delete([file.uri for file in inputs])
+        self._store.delete([file.uri for file in due.files])
         for reason, count in lost.items():
             metrics.DROPPED.labels(reason).inc(count)
         return sorted(folders)
 
-    def _pairs(
-        self, partition: Partition, inputs: Sequence[Listed], now: datetime, lost: Counter[str]
-    ) -> Iterator[tuple[Half, Half]]:
+    def _pairs(self, partition: Partition, due: plans.Due, lost: Counter[str]) -> Iterator[tuple[Half, Half]]:
         """Shard by shard; what goes on waiting is written, and what never will be a row is counted as lost."""
-        new = [half for found in self._read(filter(_is_new, inputs), tables.halves_of) for half in found]
-        for shard in plans.shards(inputs):
-            halves = self._shard(shard, new, inputs, lost)
-            joined = join(halves, micros(now - self._patience))
+        new = [half for found in self._read(filter(_is_new, due.files), tables.halves_of) for half in found]
+        shards = plans.shards(due.files)
+        while shards:
+            shard, halves = self._narrowed(shards, new, due.files, lost)
+            joined = join(halves, due.expired)
             if joined.waiting:
-                name = plans.waiting_name(shard, joined.waiting, inputs)
+                name = plans.waiting_name(shard, joined.waiting, due.files)
                 uri = join_uri(self._root, PENDING, partition.path, name)
                 self._store.write(uri, tables.to_parquet(tables.halves_table(joined.waiting)))
             lost.update("NoResponse" if half.role == "request" else "NoRequest" for half in joined.orphans)
             yield from joined.pairs
 
-    def _shard(
-        self, shard: plans.Shard, new: Iterable[Half], inputs: Iterable[Listed], lost: Counter[str]
-    ) -> list[Half]:
-        """The halves of a shard: only those of few ids, used again and again, can be more than memory holds."""
-        files = [file for file in inputs if (found := plans.waiting_in(file)) and found.shard.meets(shard)]
+    def _narrowed(
+        self, shards: list[plans.Shard], new: Iterable[Half], inputs: Iterable[Listed], lost: Counter[str]
+    ) -> tuple[plans.Shard, list[Half]]:
+        """The last of the shards and its halves; of one that is more than memory holds, a part: the others stay.
+
+        Only what has few ids, used again and again, cannot be parted: of that, what finds no other half is left out.
+        """
+        shard = whole = shards.pop()
+        files = [file for file in inputs if (found := plans.waiting_in(file)) and found.shard.meets(whole)]
         halves = [half for half in new if shard.holds(half)]
-        for found in self._read(files, lambda table: tables.halves_of(table, *shard)):
-            halves += found
-            kept = newest(halves, 2 * plans.MOST)
-            lost["TooMany"] += len(halves) - len(kept)
-            halves = kept
-        return halves
+        for found in self._read(files, lambda table: tables.halves_of(table, *whole)):
+            halves += (half for half in found if shard.holds(half))
+            while weight_of(halves) > 2 * plans.MOST and (parts := shard.split()):
+                shard, other = parts
+                shards.append(other)
+                halves = [half for half in halves if shard.holds(half)]
+            if weight_of(halves) > 2 * plans.MOST:
+                halves, count = fewer(halves, 2 * plans.MOST)
+                lost["TooMany"] += count
+        return shard, halves
 
     def _read(self, inputs: Iterable[Listed], understand: Callable[[Any], Any]) -> Iterator[Any]:
         """What the files hold, one after the other; one that nobody can read is put aside.
@@ -158,6 +169,8 @@ class Compactor:
             Overtaken: one of them is gone.
         """
         for file in inputs:
+            if file.uri in self._damaged:
+                continue
             try:
                 data = self._store.read(file.uri)
             except Gone as error:
@@ -168,6 +181,7 @@ class Compactor:
                 aside = join_uri(self._root, plans.DAMAGED, PurePosixPath(file.uri).name)
                 log.warning("damaged file", extra={"fields": {"uri": file.uri, "now": aside, "error": str(error)}})
                 self._store.write(aside, data)
+                self._damaged.add(file.uri)
                 metrics.DROPPED.labels("Damaged").inc()
             else:
                 yield found

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -76,7 +77,7 @@ class Contracts:
 
     async def _load(self, uri: str) -> Reader:
         try:
-            contract = await asyncio.to_thread(self._read, uri)
+            contract = await asyncio.to_thread(self._read, uri, (*self._readers, uri))
         except (JobError, ValidationError, OSError) as error:
             raise self._failure(uri, str(error)) from None
         reader = Reader(contract, self._key)
@@ -97,9 +98,9 @@ class Contracts:
         log.warning("no contract", extra={"fields": {"uri": uri, "error": message, "pause": pause}})
         return Unknown(message)
 
-    def _read(self, uri: str) -> Contract:
+    def _read(self, uri: str, used: Sequence[str]) -> Contract:
         """In a thread. A copy on the own disk is there also while the object store is away."""
-        copy = self._folder / f"{PurePosixPath(uri).name}.json"
+        copy = self._copy(uri)
         with self._disk:
             if copy.is_file() and (kept := _kept(copy)):
                 return kept
@@ -107,14 +108,17 @@ class Contracts:
         contract = Contract.model_validate_json(files[CONTRACT_FILE])
         with self._disk:
             LocalStore().write(str(copy), files[CONTRACT_FILE])
-            self._forget_copies()
+            self._forget_copies({self._copy(one): place for place, one in enumerate(used, 1)})
         return contract
 
-    def _forget_copies(self) -> None:
-        """Those go that were read longest ago; each can be had again."""
-        states = [(path.stat(), path) for path in self._folder.iterdir()]
+    def _copy(self, uri: str) -> Path:
+        return self._folder / f"{PurePosixPath(uri).name}.json"
+
+    def _forget_copies(self, used: Mapping[Path, int]) -> None:
+        """Those go that nobody has asked for, and then those not asked for the longest; each can be had again."""
+        states = [(used.get(path, 0), path.stat(), path) for path in self._folder.iterdir()]
         size = 0
-        for state, path in sorted(states, key=lambda one: one[0].st_mtime_ns, reverse=True):
+        for _, state, path in sorted(states, key=lambda one: (one[0], one[1].st_mtime_ns), reverse=True):
             size += state.st_size
             if size > _COPIES_BYTES:
                 path.unlink()

@@ -115,11 +115,16 @@ def batches(items: Iterable[T], weigh: Callable[[T], int], most: int) -> Iterato
         yield batch
 
 
-def newest(halves: Sequence[Half], most: int) -> list[Half]:
-    """Those that came last to the object store and weigh no more than that; all, where they do not weigh more."""
-    if sum(half.weight for half in halves) <= most:
-        return list(halves)
-    return next(batches(sorted(halves, key=attrgetter("since"), reverse=True), attrgetter("weight"), most))
+def weight_of(halves: Iterable[Half]) -> int:
+    return sum(half.weight for half in halves)
+
+
+def fewer(halves: Iterable[Half], most: int) -> tuple[list[Half], int]:
+    """All that belong together, and of the others the newest, which weigh no more than that; how many are left out."""
+    joined = join(halves, expired=0)
+    alone = sorted(joined.waiting, key=attrgetter("since"), reverse=True)
+    kept = next(batches(alone, attrgetter("weight"), most), [])
+    return [*(half for pair in joined.pairs for half in pair), *kept], len(alone) - len(kept)
 
 
 def join(halves: Iterable[Half], expired: int) -> Joined:

@@ -13,22 +13,23 @@ from typing import NamedTuple
 
 from churn_operator.api.inference_log import PENDING, SUFFIX, Partition, parse_key
 from churn_operator.collector.event import digest
-from churn_operator.collector.halves import Half, batches, micros
+from churn_operator.collector.halves import Half, batches, micros, weight_of
 from churn_operator.storage.files import Listed
 
 MOST = 32 << 20
-"""Of halves, by weight, that are worked on at once: of new ones, and of one shard of all; of few ids, twice as much."""
-BATCH_BYTES = 4 << 20
-"""Of Parquet of the log, that become one file: some ten times as much in memory."""
+"""Bytes of memory that are worked on at once: new halves; one shard of all, or up to twice as much; rows of the log."""
 FEW = 8
 """So many files of about one size are made one."""
 _MOST_SHARDS = 4096
 _UNKNOWN = 10
 """A file whose name does not tell its weight is taken to weigh so many times its size."""
+_UNKNOWN_ROWS = 1000
+"""The same for rows of the log, of which the most that was seen is three times that: they repeat themselves."""
 DAMAGED = "damaged"
 """Below the log's root: files that nobody can read."""
 _NEW = re.compile(r"new-(\d{12})-[0-9a-f]{32}" + re.escape(SUFFIX))
 _WAITING = re.compile(r"waiting-(\d{16})-(\d{12})-([0-9a-f]{4})-([0-9a-f]{4})-[0-9a-f]{32}" + re.escape(SUFFIX))
+_ROWS = re.compile(r"rows-(\d{12})-[0-9a-f]{32}-\d+" + re.escape(SUFFIX))
 _PENDING_KEY = re.compile(PENDING + r"/namespace=([^/]+)/model=([^/]+)/version=([^/]+)/[^/]+" + re.escape(SUFFIX))
 
 
@@ -44,8 +45,22 @@ class Shard(NamedTuple):
     def holds(self, half: Half) -> bool:
         return self.first <= half.call[:4] <= self.last
 
+    def split(self) -> "tuple[Shard, Shard] | None":
+        """Two that hold what it does; None where no shard is narrower."""
+        first, last = int(self.first, 16), int(self.last, 16)
+        middle = (first + last) // 2
+        return (Shard(self.first, f"{middle:04x}"), Shard(f"{middle + 1:04x}", self.last)) if first < last else None
+
 
 EVERYTHING = Shard("0000", "ffff")
+
+
+class Due(NamedTuple):
+    """What is to be joined now."""
+
+    files: list[Listed]
+    expired: int
+    """What waits since before that is alone: the other half is in none of the files that are left for later."""
 
 
 class Waiting(NamedTuple):
@@ -59,22 +74,18 @@ class Waiting(NamedTuple):
 
 def new_name(halves: Sequence[Half]) -> str:
     """Of a file of halves that come from a buffer."""
-    return f"new-{_weight(halves):012d}-{digest(*sorted(half.key for half in halves))}{SUFFIX}"
+    return f"new-{weight_of(halves):012d}-{digest(*sorted(half.key for half in halves))}{SUFFIX}"
 
 
 def waiting_name(shard: Shard, halves: Sequence[Half], inputs: Sequence[Listed]) -> str:
     """Of a file of halves that found no other one yet, made of these files."""
     since = min(half.since for half in halves)
-    return f"waiting-{since:016d}-{_weight(halves):012d}-{shard.first}-{shard.last}-{_inputs_digest(inputs)}{SUFFIX}"
+    return f"waiting-{since:016d}-{weight_of(halves):012d}-{shard.first}-{shard.last}-{_inputs_digest(inputs)}{SUFFIX}"
 
 
-def _weight(halves: Iterable[Half]) -> int:
-    return sum(half.weight for half in halves)
-
-
-def rows_name(number: int, inputs: Sequence[Listed]) -> str:
-    """Of the file of rows that is the nth made of these files."""
-    return f"{_inputs_digest(inputs)}-{number}{SUFFIX}"
+def rows_name(number: int, weight: int, inputs: Sequence[Listed]) -> str:
+    """Of the file of rows, of that weight, that is the nth made of these files."""
+    return f"rows-{weight:012d}-{_inputs_digest(inputs)}-{number}{SUFFIX}"
 
 
 def _inputs_digest(inputs: Sequence[Listed]) -> str:
@@ -90,23 +101,24 @@ def by_partition(root: str, files: Iterable[Listed]) -> Mapping[Partition, list[
     return found
 
 
-def to_join(files: Iterable[Listed], now: datetime, settle: timedelta, patience: timedelta) -> list[Listed]:
+def to_join(files: Iterable[Listed], now: datetime, settle: timedelta, patience: timedelta) -> Due:
     """The files of one version whose halves are to be joined now; none where there is nothing to do.
 
     New ones wait until the other replicas must have written theirs too. Whatever waits is joined again when there is
-    something new, when one shard of it has become many files, or when what it holds has waited long enough.
+    something new, when one shard of it has become many files, or when what it holds has waited long enough: before the
+    oldest file that is left for later, however long that has been there.
     """
-    waiting, new = [], []
+    waiting: list[Listed] = []
+    new: list[Listed] = []
     for file in sorted(files, key=lambda file: (file.modified, file.uri)):
-        if waiting_in(file):
-            waiting.append(file)
-        elif file.modified <= now - settle:
-            new.append(file)
+        (waiting if waiting_in(file) else new).append(file)
+    settled = [file for file in new if file.modified <= now - settle]
+    batch = next(batches(settled, weight, MOST), [])
+    expired = micros(min([now, *(file.modified for file in new[len(batch) :])]) - patience)
     told = [found for file in waiting if (found := waiting_in(file))]
     many = max(Counter(found.shard for found in told).values(), default=0) >= FEW
-    if not new and not many and min((found.since for found in told), default=micros(now)) >= micros(now - patience):
-        return []
-    return [*waiting, *next(batches(new, weight, MOST), ())]
+    has_expired = any(found.since < expired for found in told)
+    return Due([*waiting, *batch] if batch or many or has_expired else [], expired)
 
 
 def waiting_in(file: Listed) -> Waiting | None:
@@ -124,7 +136,7 @@ def weight(file: Listed) -> int:
 
 
 def shards(inputs: Iterable[Listed]) -> list[Shard]:
-    """What is worked on one after the other, so that each time there is no more than memory holds."""
+    """What is worked on one after the other, so that each time there is about as much as memory holds."""
     total, count = sum(map(weight, inputs)), 1
     while count * MOST < total and count < _MOST_SHARDS:
         count *= 2
@@ -141,15 +153,21 @@ def turn(replica: str, partition: Partition) -> float:
 
 
 def to_merge(files: Iterable[Listed], *, over: bool) -> list[Listed]:
-    """The files of one day that are to become one; all small ones when the day is over."""
+    """The files of one day that are to become one; all light ones when the day is over."""
     tiers: dict[int, list[Listed]] = defaultdict(list)
     for file in sorted(files, key=lambda file: file.uri):
-        if file.size < BATCH_BYTES // 2 and file.uri.endswith(SUFFIX):
-            tiers[0 if over else file.size.bit_length() // 3].append(file)
+        if rows_weight(file) < MOST // 2 and file.uri.endswith(SUFFIX):
+            tiers[0 if over else rows_weight(file).bit_length() // 3].append(file)
     for _, tier in sorted(tiers.items()):
         if len(tier) >= (2 if over else FEW):
-            return _batch(tier, BATCH_BYTES)
+            return next(batches(tier, rows_weight, MOST))
     return []
+
+
+def rows_weight(file: Listed) -> int:
+    """How much the rows of a file weigh."""
+    match = _ROWS.fullmatch(PurePosixPath(file.uri).name)
+    return int(match[1]) if match else _UNKNOWN_ROWS * file.size
 
 
 def by_day(root: str, files: Iterable[Listed]) -> Mapping[tuple[Partition, date], list[Listed]]:
@@ -172,15 +190,3 @@ def to_delete(root: str, files: Iterable[Listed], now: datetime, retention: time
         if day is not None and day < last:
             found.append(file)
     return found
-
-
-def _batch(files: Sequence[Listed], most: int) -> list[Listed]:
-    """The first ones that are no more than so many bytes, and at least two."""
-    chosen: list[Listed] = []
-    size = 0
-    for file in files:
-        if len(chosen) >= 2 and size + file.size > most:
-            break
-        chosen.append(file)
-        size += file.size
-    return chosen

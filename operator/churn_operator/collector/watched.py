@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from churn_operator.api.reasons import Reason
 from churn_operator.storage.failure import Unavailable
-from churn_operator.storage.files import Gone, Listing, Store
+from churn_operator.storage.files import AT_ONCE, Gone, Listing, Store, unmarked
 
 
 class WatchedStore:
@@ -31,14 +31,19 @@ class WatchedStore:
         with self._watched(uri), _bucket_named(uri):
             self._store.write(uri, data)
 
-    def list(self, folder: str) -> Listing:
+    def list(self, folder: str, mark: Callable[[], None] = unmarked) -> Listing:
+        def marked() -> None:
+            self._mark()
+            mark()
+
         with self._watched(folder), _bucket_named(folder):
-            return self._store.list(folder)
+            return self._store.list(folder, marked)
 
     def delete(self, uris: Sequence[str]) -> None:
-        if uris:
-            with self._watched(uris[0]), _bucket_named(uris[0]):
-                self._store.delete(uris)
+        for start in range(0, len(uris), AT_ONCE):
+            part = uris[start : start + AT_ONCE]
+            with self._watched(part[0]), _bucket_named(part[0]):
+                self._store.delete(part)
 
     @contextmanager
     def _watched(self, uri: str) -> Iterator[None]:

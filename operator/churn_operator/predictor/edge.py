@@ -17,7 +17,6 @@ from churn_operator.predictor.metrics import GONE, Meter, outcome
 from churn_operator.predictor.request import (
     CLIENTS,
     MAX_BODY,
-    MAX_INSTANCES,
     PROBE_HEADER,
     SHADOW_HEADER,
     Caller,
@@ -29,18 +28,11 @@ log = logging.getLogger("churn.access")
 
 MAX_DISCARDED = 64 << 20
 """Bytes of a body that is too large that are read to nowhere: most clients look for an answer only after sending."""
-MAX_BRACES = 16 * MAX_INSTANCES
-"""Objects in a body, counted before it is decoded: a row is one, and a million would block everybody for a second."""
-MAX_LISTS = 100 * MAX_INSTANCES
-"""Lists in a body, counted as well: in V2 each value of a column may be one."""
-LARGE = 64 << 10
-"""Bytes of a body from which it is looked at before it is decoded."""
 FAILED = "the request failed; the server's log says why, under the request's id"
 PATIENCE = 0.1
 """Seconds of an answer after which its client may have lost patience; nobody listens for that before."""
 LOOK = 0.002
 """Seconds for an end of the connection that has arrived to be heard of."""
-_GONE_TEXT = "the client went away before its answer"
 CLOSE = (b"connection", b"close")
 PROBE = (PROBE_HEADER.encode(), b"true")
 SHADOW = (SHADOW_HEADER.encode(), b"true")
@@ -139,7 +131,7 @@ class Edge:
         except _Stop as stop:
             response = JSONResponse({"error": str(stop)}, stop.status, {"connection": "close"} if stop.close else None)
         except Refused as error:
-            response = JSONResponse({"error": str(error)}, 400)
+            response = JSONResponse({"error": str(error)}, error.status)
         except Exception:  # let through, it would be answered behind `send`'s back: uncounted, and in its own words
             log.exception("the request failed")
             response = JSONResponse({"error": FAILED}, 500)
@@ -233,7 +225,7 @@ async def _unless_gone(answer: Awaitable[Response], receive: Receive) -> Respons
     except TimeoutError:
         if not limit.expired():
             raise
-        raise _Stop(GONE, _GONE_TEXT) from None
+        raise _Stop(GONE, "the client went away before its answer") from None
     finally:
         timer.cancel()
         if listening is not None:
@@ -258,7 +250,7 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise _Stop(GONE, _GONE_TEXT)
+                    raise _Stop(400, "body: ended before it was whole")
                 size += len(message["body"])
                 if max(size, declared) <= MAX_BODY:
                     chunks.append(message["body"])
@@ -275,17 +267,4 @@ async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
     encoding = headers.get(b"content-encoding", b"").decode("latin-1")
     if encoding.lower() not in {"", "identity"}:
         raise _Stop(415, f"content-encoding: must be identity, got {shown(encoding)}")
-    return _cheap(b"".join(chunks))
-
-
-def _cheap(body: bytes) -> bytes:
-    """The body.
-
-    Raises:
-        _Stop: it would take long to decode.
-    """
-    if len(body) > LARGE and body.count(b"{") > MAX_BRACES:
-        raise _Stop(413, f"body: must hold at most {MAX_INSTANCES} rows")
-    if len(body) > LARGE and body.count(b"[") > MAX_LISTS:
-        raise _Stop(413, f"body: must hold at most {MAX_LISTS} lists")
-    return body
+    return b"".join(chunks)

@@ -19,7 +19,7 @@ SECONDS = (
 )
 BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 GONE = 499
-"""Status of a request whose client went away before its answer: nginx's word for it, which nobody hears."""
+"""Status of a request that was there, and whose client went away before its answer: nginx's, which nobody hears."""
 CONFIDENCE = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 MODEL = ("model", "version")
 REQUEST = (*MODEL, "protocol", "outcome", "caller")

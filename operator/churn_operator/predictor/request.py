@@ -36,6 +36,14 @@ Convert = Callable[[object], object]
 class Refused(ValueError):
     """The request is at fault; the text names the field."""
 
+    status = 400
+
+
+class TooMuch(Refused):
+    """It would take long to decode."""
+
+    status = 413
+
 
 class Rows(NamedTuple):
     """Rows as the model takes them, columns in the contract's order; both lists are as long as there are rows."""

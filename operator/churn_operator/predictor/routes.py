@@ -56,21 +56,22 @@ class _Own:
     def __init__(self, model: Predictor, drain: Drain) -> None:
         self._model = model
         self._drain = drain
+        self._lists = tensors.most_lists(model.contract)
 
     async def predict_v1(self, body: bytes, headers: Mapping[str, str]) -> Response:
         """The SDK's model without the SDK's way to it, which takes as long as all the rest."""
         try:
-            answer, _ = await self._model(tensors.decoded(body), headers)
+            answer, _ = await self._model(tensors.decoded(body, self._lists), headers)
         except InvalidInput as error:
             raise Refused(str(error)) from None
         return Response(orjson.dumps(answer), media_type="application/json")
 
     async def predict(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        answer = await self._model.predict_plain(tensors.decoded(body), caller_of(headers))
+        answer = await self._model.predict_plain(tensors.decoded(body, self._lists), caller_of(headers))
         return Response(orjson.dumps(answer), media_type="application/json")
 
     async def infer(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        inference = tensors.from_body(body, headers)
+        inference = tensors.from_body(body, headers, self._lists)
         answer, answer_headers = tensors.to_body(inference, await self._model.infer(inference, caller_of(headers)))
         return Response(answer, headers=answer_headers)
 

@@ -14,7 +14,17 @@ import orjson
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest, ModelInferResponse
 
 from churn_operator.api.contract import Contract
-from churn_operator.predictor.request import Refused, Rows, check_count, converters, short, shown, told
+from churn_operator.predictor.request import (
+    MAX_INSTANCES,
+    Refused,
+    Rows,
+    TooMuch,
+    check_count,
+    converters,
+    short,
+    shown,
+    told,
+)
 
 RAW: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
@@ -36,6 +46,12 @@ CONTENTS = {
 }
 """Where a gRPC message keeps the values of a datatype."""
 OUTPUTS = {"probability": "FP64", "churn": "BOOL"}
+MAX_BRACES = 16 * MAX_INSTANCES
+"""Objects in JSON, counted before it is decoded: a row is one, and a million would block everybody for a second."""
+_ANY_COLUMNS = 1000
+"""Where a fallback takes any: of more, no body holds a thousand rows of lists."""
+LARGE = 64 << 10
+"""Bytes of JSON from which it is looked at before it is decoded."""
 MAX_TENSORS = 4096
 """Of a gRPC message, which holds two millions of empty ones."""
 BINARY_HEADER = "inference-header-content-length"
@@ -194,7 +210,12 @@ def _unpacked(datatype: str, raw: bytes, count: int, where: str) -> list[Any]:
     return texts
 
 
-def from_body(body: bytes, headers: Mapping[str, str]) -> Inference:
+def most_lists(contract: Contract) -> int:
+    """How many lists a body may hold: each value of a row may be one, and a hundred more are let through."""
+    return MAX_INSTANCES * ((len(contract.features) or _ANY_COLUMNS) + 100)
+
+
+def from_body(body: bytes, headers: Mapping[str, str], lists: int) -> Inference:
     """A REST request; tensors may stand behind the JSON as bytes, as the KServe SDK's client sends them.
 
     Raises:
@@ -203,7 +224,7 @@ def from_body(body: bytes, headers: Mapping[str, str]) -> Inference:
     length = headers.get(BINARY_HEADER, str(len(body)))
     if not length.isdecimal() or len(length) > 9 or int(length) > len(body):
         raise Refused(f"{BINARY_HEADER}: must be a number up to {len(body)}, got {shown(length)}")
-    given = decoded(body[: int(length)])
+    given = decoded(body[: int(length)], lists)
     if not isinstance(given, dict):
         raise Refused(f'body: must be an object {{"inputs": […]}}, got {shown(given)}')
     rest = memoryview(body)[int(length) :]
@@ -216,12 +237,16 @@ def from_body(body: bytes, headers: Mapping[str, str]) -> Inference:
     return Inference(str(given.get("id") or ""), "", tensors, _wanted(given))
 
 
-def decoded(body: bytes) -> object:
+def decoded(body: bytes, lists: int) -> object:
     """JSON.
 
     Raises:
-        Refused: it is none.
+        Refused: it is none, or holds more lists or objects than any request needs.
     """
+    if len(body) > LARGE and body.count(b"{") > MAX_BRACES:
+        raise TooMuch(f"body: must hold at most {MAX_INSTANCES} rows")
+    if len(body) > LARGE and body.count(b"[") > lists:
+        raise TooMuch(f"body: must hold at most {lists} lists")
     try:
         found: object = orjson.loads(body)
     except orjson.JSONDecodeError as error:

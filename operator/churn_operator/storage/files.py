@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 from churn_operator.api.reasons import Reason
 from churn_operator.storage.failure import JobError, Refused, Unavailable
 
+AT_ONCE = 1000
+"""Objects that one answer of an object store lists, and that one request deletes."""
 _GONE = {"404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NotFound"}
 _DENIED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden"}
 _BUSY = {408, 429}
@@ -53,9 +55,15 @@ class Store(Protocol):
 
     def exists(self, uri: str) -> bool: ...
 
-    def list(self, folder: str) -> Listing: ...
+    def list(self, folder: str, mark: Callable[[], None] = ...) -> Listing:
+        """What the folder holds; `mark` is called at each part of the answer, of which there may be many."""
+        ...
 
     def delete(self, uris: Sequence[str]) -> None: ...
+
+
+def unmarked() -> None:
+    """Nobody asks how far it is."""
 
 
 def open_store(uri: str) -> Store:
@@ -96,11 +104,12 @@ class LocalStore:
     def exists(self, uri: str) -> bool:
         return local_path(uri).is_file()
 
-    def list(self, folder: str) -> Listing:
+    def list(self, folder: str, mark: Callable[[], None] = unmarked) -> Listing:
         """The files of a folder; none where there is no such folder."""
         at = datetime.now(UTC)
         found = []
         for path in sorted(local_path(folder).rglob("*")):
+            mark()
             with suppress(FileNotFoundError):
                 if path.is_file():
                     state = path.stat()
@@ -156,13 +165,14 @@ class S3Store:
             return False
         return True
 
-    def list(self, folder: str) -> Listing:
+    def list(self, folder: str, mark: Callable[[], None] = unmarked) -> Listing:
         """The objects of a folder, by pages; none where there is no such folder."""
         bucket, prefix = _split(folder.rstrip("/") + "/")
         found: list[Listed] = []
         at = datetime.now(UTC)
         with translated(folder):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                mark()
                 if "IsTruncated" not in page:
                     raise Unavailable(Reason.StorageUnavailable, f"{folder}: {_STRANGER}")
                 with suppress(KeyError, ValueError):
@@ -176,8 +186,8 @@ class S3Store:
     def delete(self, uris: Sequence[str]) -> None:
         """Delete objects, one bucket's; one that is gone already is no error."""
         keys = [_split(uri) for uri in uris]
-        for start in range(0, len(keys), 1000):
-            part = keys[start : start + 1000]
+        for start in range(0, len(keys), AT_ONCE):
+            part = keys[start : start + AT_ONCE]
             with translated(uris[start]):
                 self._delete(part[0][0], [key for _, key in part])
 

@@ -1,15 +1,17 @@
 """What becomes of halves in the object store, round by round: a folder stands for it, and its clock is played."""
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client import REGISTRY
-from unit.collector.making import NOW, half
+from unit.collector.making import NOW, half, listed
 
 from churn_operator.collector import compaction, plans, tables
 from churn_operator.collector.clock import StoreClock
@@ -49,8 +51,9 @@ class Played(LocalStore):
             raise Killed
         self.kill_at -= 1
 
-    def list(self, folder: str) -> Listing:
-        return Listing(tuple(file._replace(modified=NOW - ROUND) for file in super().list(folder).files), self.now)
+    def list(self, folder: str, mark: Callable[[], None] = lambda: None) -> Listing:
+        files = super().list(folder, mark).files
+        return Listing(tuple(file._replace(modified=NOW - ROUND) for file in files), self.now)
 
 
 class Rounds:
@@ -58,14 +61,14 @@ class Rounds:
 
     def __init__(self, folder: Path) -> None:
         self.store = Played()
-        self._folder = folder
+        self.folder = str(folder)
         settings = Settings(storage_uri=str(folder), buffer_dir=folder, settle_seconds=1, orphan_seconds=900)
         self._compactor = Compactor(self.store, StoreClock(), settings)
 
     def add(self, *halves: Half) -> None:
         """A flush of one replica."""
         here = [one._replace(since=micros(self.store.now)) for one in halves]
-        uri = join(str(self._folder), PENDING, plans.new_name(here))
+        uri = join(self.folder, PENDING, plans.new_name(here))
         self.store.write(uri, tables.to_parquet(tables.halves_table(here)))
 
     def join(self) -> None:
@@ -75,11 +78,11 @@ class Rounds:
         self.store.now += ROUND
 
     def waiting(self) -> tuple[Listed, ...]:
-        return self.store.list(join(str(self._folder), PENDING)).files
+        return self.store.list(join(self.folder, PENDING)).files
 
     def rows(self) -> list[str]:
         """The requests in the log."""
-        paths = (self._folder / "inference-log").glob("namespace=*/**/*.parquet")
+        paths = Path(self.folder, "inference-log").glob("namespace=*/**/*.parquet")
         return sorted(name for path in paths for name in pq.read_table(path)["event_id"].to_pylist())
 
 
@@ -91,6 +94,11 @@ def rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rounds:
 
 def requests(number: int, count: int) -> list[Half]:
     return [half("request", at, call=f"{number}-{at}") for at in range(count)]
+
+
+def weighing(share: float, one: Half) -> Half:
+    """The request with a text that makes it weigh about so much of what is worked on at once."""
+    return one._replace(body=json.dumps([["ada", [12.0, "x" * int(share * MOST / 8)]]]))
 
 
 def dropped(reason: str) -> float:
@@ -134,6 +142,18 @@ def test_a_late_half_finds_its_other_one_among_many_that_never_do(rounds: Rounds
     assert rounds.waiting() == ()
 
 
+def test_joins_that_lag_behind_longer_than_a_half_waits_lose_no_pair(rounds: Rounds) -> None:
+    lost = {reason: dropped(reason) for reason in ("NoRequest", "NoResponse")}
+    asked = [half("request", 100 * flush + at, call=f"{flush}-{at}") for flush in range(20) for at in range(90)]
+    for flush in range(20):
+        rounds.add(*asked[90 * flush : 90 * flush + 90])
+        rounds.add(*(half("response", 100 * flush + at + 0.5, call=f"{flush}-{at}") for at in range(90)))
+        rounds.store.now += ROUND
+    rounds.join()
+    assert rounds.rows() == sorted(one.key for one in asked)
+    assert {reason: dropped(reason) for reason in lost} == lost
+
+
 def test_of_an_id_that_is_used_for_everything_the_newest_halves_wait(rounds: Rounds) -> None:
     lost = dropped("TooMany")
     for number in range(8):
@@ -145,6 +165,71 @@ def test_of_an_id_that_is_used_for_everything_the_newest_halves_wait(rounds: Rou
     rounds.add(half("response", 7999))
     rounds.join()
     assert rounds.rows() == [half("request", 7099).key]
+
+
+@pytest.mark.parametrize(
+    ("count", "share"),
+    [
+        pytest.param(10, 1.05, id="each heavier than what is worked on at once"),
+        pytest.param(20, 0.5, id="each half of it"),
+        pytest.param(80, 0.25, id="each a quarter of it"),
+    ],
+)
+def test_a_few_heavy_halves_of_ids_of_their_own_find_their_other_ones(rounds: Rounds, count: int, share: float) -> None:
+    lost = {reason: dropped(reason) for reason in ("NoRequest", "TooMany")}
+    asked = [weighing(share, half("request", at, call=f"{at}")) for at in range(count)]
+    for one in asked:
+        rounds.add(one)
+    rounds.join()
+    rounds.add(*(half("response", at + 0.5, call=f"{at}") for at in range(count)))
+    rounds.join()
+    assert rounds.rows() == sorted(one.key for one in asked)
+    assert (rounds.waiting(), {reason: dropped(reason) for reason in lost}) == ((), lost)
+
+
+def test_of_an_id_that_is_used_for_everything_only_what_is_alone_is_left_out(rounds: Rounds) -> None:
+    lost = dropped("TooMany")
+    asked = [weighing(0.5, half("request", 2 * at)) for at in range(8)]
+    for one in asked[:3]:
+        rounds.add(one)
+    rounds.join()
+    rounds.add(*(half("response", 2 * at + 1) for at in range(3)), *asked[3:])
+    rounds.join()
+    assert set(rounds.rows()) == {one.key for one in asked[:3]}
+    assert dropped("TooMany") - lost == 2
+
+
+def test_a_damaged_file_of_many_shards_is_put_aside_and_counted_once(rounds: Rounds) -> None:
+    for number in range(8):
+        rounds.add(*requests(number, 150))
+        rounds.join()
+    whole = plans.waiting_name(plans.EVERYTHING, [half("request", 0, since=micros(NOW))], [listed("x")])
+    rounds.store.write(join(rounds.folder, PENDING, whole), b"PAR1 and no more")
+    damaged, shards = dropped("Damaged"), len(rounds.waiting()) - 1
+    rounds.add(*requests(8, 10))
+    rounds.join()
+    assert shards > 1
+    assert dropped("Damaged") - damaged == 1
+
+
+def test_rows_that_repeat_themselves_are_merged_by_what_memory_they_take(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+
+    def counted(found: Sequence[Any]) -> Any:
+        at_once.append(sum(map(tables.weight, found)))
+        return merged(found)
+
+    merged = tables.merged
+    monkeypatch.setattr(tables, "merged", counted)
+    for number in range(30):
+        call = f"{number}"
+        rounds.add(half("request", number, call=call, size=100), half("response", number + 0.5, call=call, size=100))
+        rounds.join()
+    assert len(rounds.rows()) == 3000
+    assert sum(at_once) > 2 * MOST
+    assert max(at_once) <= MOST
 
 
 @pytest.mark.parametrize("writes", range(12))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from unit.collector.making import half
 
 from churn_operator.api.inference_log import Partition
-from churn_operator.collector.halves import Half, batches, decode, encode, join, newest
+from churn_operator.collector.halves import Half, batches, decode, encode, fewer, join
 
 CALLS: dict[str, tuple[list[Half], list[tuple[str, str]], list[str]]] = {
     "two halves": ([half("request", 0, "r"), half("response", 1, "s")], [("r", "s")], []),
@@ -133,8 +133,14 @@ def test_batches_weigh_no_more_than_that_unless_one_alone_does() -> None:
 
 def test_of_too_many_the_newest_stay() -> None:
     halves = [half("request", since, since=since) for since in (2, 3, 1)]
-    assert newest(halves, 3 * halves[0].weight) == halves
-    assert [one.since for one in newest(halves, 2 * halves[0].weight)] == [3, 2]
+    assert fewer(halves, 3 * halves[0].weight) == ([halves[1], halves[0], halves[2]], 0)
+    assert fewer(halves, 2 * halves[0].weight) == ([halves[1], halves[0]], 1)
+
+
+def test_of_too_many_those_that_belong_together_stay() -> None:
+    pair = [half("request", 0, since=1), half("response", 1, since=9)]
+    late = [half("request", second, since=second) for second in (2, 3)]
+    assert fewer([*late, *pair], late[0].weight) == ([*pair, late[1]], 1)
 
 
 def test_a_record_holds_all_of_a_half() -> None:

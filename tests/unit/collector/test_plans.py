@@ -30,7 +30,7 @@ def waiting(since_age: float, number: int = 0, shard: plans.Shard = plans.EVERYT
 
 
 def chosen(*files: Listed) -> list[Listed]:
-    return plans.to_join(files, NOW, SETTLE, PATIENCE)
+    return plans.to_join(files, NOW, SETTLE, PATIENCE).files
 
 
 def test_new_halves_settle_before_they_are_joined() -> None:
@@ -72,6 +72,30 @@ def test_one_is_taken_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(*files) == files[:1]
 
 
+@pytest.mark.parametrize(
+    ("ages", "latest"),
+    [
+        pytest.param([], 0, id="nothing new"),
+        pytest.param([1200, 1100], 0, id="all of it is joined"),
+        pytest.param([1200, 1100, 1000, 900], 1000, id="two are left for later"),
+        pytest.param([1200, 19], 19, id="one has not settled"),
+        pytest.param([1200, -5], 0, id="one from the future"),
+    ],
+)
+def test_what_waits_expires_by_the_oldest_file_that_is_left_for_later(
+    monkeypatch: pytest.MonkeyPatch, ages: list[float], latest: float
+) -> None:
+    monkeypatch.setattr(plans, "MOST", 5 * LARGE.weight // 2)
+    files = [new(str(age), age, LARGE) for age in ages]
+    due = plans.to_join([*files, waiting(60)], NOW, SETTLE, PATIENCE)
+    assert due.expired == micros(NOW - PATIENCE - timedelta(seconds=latest))
+
+
+def test_what_expires_only_once_the_rest_is_joined_is_left_alone() -> None:
+    assert chosen(new("a", 19), waiting(910)) == []
+    assert chosen(new("a", 19), waiting(920)) == [waiting(920)]
+
+
 def test_a_file_of_another_name_is_taken_to_be_heavy() -> None:
     assert plans.weight(listed("new-x.parquet", 100)) == 1000
     assert plans.weight(new("a", 0, LARGE)) == LARGE.weight
@@ -88,6 +112,18 @@ def test_every_half_is_in_one_shard_of_what_memory_holds(heavy: int, call: str) 
     assert not shards[0].meets(shards[-1]) or len(shards) == 1
 
 
+@pytest.mark.parametrize(
+    ("shard", "parts"),
+    [
+        (plans.EVERYTHING, (("0000", "7fff"), ("8000", "ffff"))),
+        (plans.Shard("0ff0", "0ff1"), (("0ff0", "0ff0"), ("0ff1", "0ff1"))),
+        (plans.Shard("0ff1", "0ff1"), None),
+    ],
+)
+def test_a_shard_is_split_until_it_is_a_single_value(shard: plans.Shard, parts: object) -> None:
+    assert shard.split() == parts
+
+
 def test_no_replica_is_first_with_every_version() -> None:
     versions = [TELCO._replace(version=f"v{number}") for number in range(50)]
     first = [min("ab", key=lambda replica: plans.turn(replica, version)) for version in versions]
@@ -97,8 +133,8 @@ def test_no_replica_is_first_with_every_version() -> None:
 
 def test_the_same_files_make_a_file_of_the_same_name() -> None:
     one, two = listed("a"), listed("b")
-    assert plans.rows_name(0, [one, two]) == plans.rows_name(0, [two, one])
-    assert len({plans.rows_name(0, [one]), plans.rows_name(1, [one]), plans.rows_name(0, [two])}) == 3
+    assert plans.rows_name(0, 9, [one, two]) == plans.rows_name(0, 9, [two, one])
+    assert len({plans.rows_name(0, 9, [one]), plans.rows_name(1, 9, [one]), plans.rows_name(0, 9, [two])}) == 3
     assert plans.new_name([HALF, LARGE]) == plans.new_name([LARGE, HALF])
 
 
@@ -120,34 +156,51 @@ def test_files_of_the_log_are_found_by_their_day() -> None:
     assert plans.by_day(ROOT, files) == {(TELCO, day): files[:2]}
 
 
-def test_many_small_files_of_about_one_size_become_one() -> None:
-    small = [listed(f"{number}.parquet", 100) for number in range(plans.FEW)]
-    assert plans.to_merge(small[1:], over=False) == []
-    assert plans.to_merge([*small[1:], listed("large.parquet", 10_000)], over=False) == []
-    assert plans.to_merge([*small, listed("large.parquet", 10_000)], over=False) == small
+def rows(number: int, weight: int) -> Listed:
+    return listed(plans.rows_name(number, weight, [listed("x")]))
+
+
+def test_many_light_files_of_about_one_weight_become_one() -> None:
+    light = [rows(number, 100) for number in range(plans.FEW)]
+    assert plans.to_merge(light[1:], over=False) == []
+    assert plans.to_merge([*light[1:], rows(9, 10_000)], over=False) == []
+    assert plans.to_merge([*light, rows(9, 10_000)], over=False) == light
 
 
 def test_a_day_that_is_over_keeps_few_files() -> None:
-    files = [listed("a.parquet", 100), listed("b.parquet", 10_000)]
+    files = [rows(1, 100), rows(2, 10_000)]
     assert plans.to_merge(files, over=True) == files
     assert plans.to_merge(files[:1], over=True) == []
 
 
-def test_a_large_file_is_left_as_it_is() -> None:
-    large = [listed(f"{number}.parquet", plans.BATCH_BYTES) for number in range(20)]
-    assert plans.to_merge(large, over=True) == plans.to_merge(large, over=False) == []
+def test_a_heavy_file_is_left_as_it_is_however_small() -> None:
+    heavy = [rows(number, plans.MOST // 2) for number in range(20)]
+    assert plans.to_merge(heavy, over=True) == plans.to_merge(heavy, over=False) == []
+
+
+def test_no_more_is_merged_at_once_than_memory_holds() -> None:
+    files = [rows(number, plans.MOST // 2 - 1) for number in range(plans.FEW)]
+    assert plans.to_merge(files, over=False) == plans.to_merge(files, over=True) == files[:2]
+
+
+def test_a_file_of_rows_of_another_name_is_taken_to_be_very_heavy() -> None:
+    files = [listed(f"{number}.parquet", 10_000) for number in range(plans.FEW)]
+    assert plans.to_merge(files, over=True) == files[:3]
+    assert plans.to_merge([listed(f"{number}.parquet", 20_000) for number in range(plans.FEW)], over=True) == []
+    assert plans.to_merge([listed(f"{number}.csv", 10_000) for number in range(plans.FEW)], over=True) == []
 
 
 def test_merging_comes_to_an_end() -> None:
-    sizes = [100] * 1000
+    weights = [100] * 1000
     for _ in range(1000):
-        files = [listed(f"{number:04d}.parquet", size) for number, size in enumerate(sizes)]
+        files = [rows(number, weight) for number, weight in enumerate(weights)]
         inputs = plans.to_merge(files, over=False)
         if not inputs:
             break
-        sizes = [file.size for file in files if file not in inputs] + [sum(file.size for file in inputs)]
-    assert len(sizes) < 5 * plans.FEW
-    assert sum(sizes) == 100_000
+        left = [weight for file, weight in zip(files, weights, strict=True) if file not in inputs]
+        weights = [*left, sum(weights) - sum(left)]
+    assert len(weights) < 5 * plans.FEW
+    assert sum(weights) == 100_000
 
 
 def test_a_day_goes_when_its_retention_is_over() -> None:

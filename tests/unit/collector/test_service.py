@@ -208,12 +208,27 @@ async def test_copies_of_contracts_take_no_more_than_their_share_of_the_disk(
 ) -> None:
     uris = [store_model(tmp_path, f"customer{number}") for number in range(6)]
     copies = [tmp_path / f"copies/{uri.rpartition('/')[2]}.json" for uri in uris]
-    await Contracts(tmp_path / "copies", None).get(uris[0])
+    known = Contracts(tmp_path / "copies", None)
+    await known.get(uris[0])
     monkeypatch.setattr(contracts, "_COPIES_BYTES", 3 * copies[0].stat().st_size)
     for uri in uris[1:]:
-        await Contracts(tmp_path / "copies", None).get(uri)
-        await Contracts(tmp_path / "copies", None).get(uris[0])  # after a restart, from the copy
+        await known.get(uri)
+        await known.get(uris[0])
     assert [copy.exists() for copy in copies] == [True, False, False, False, True, True]
+
+
+async def test_copies_of_contracts_that_nobody_asked_for_since_a_restart_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = [store_model(tmp_path, f"customer{number}") for number in range(4)]
+    copies = [tmp_path / f"copies/{uri.rpartition('/')[2]}.json" for uri in uris]
+    for uri in uris[:3]:
+        await Contracts(tmp_path / "copies", None).get(uri)
+    monkeypatch.setattr(contracts, "_COPIES_BYTES", 3 * copies[0].stat().st_size)
+    restarted = Contracts(tmp_path / "copies", None)
+    await restarted.get(uris[0])
+    await restarted.get(uris[3])
+    assert [copy.exists() for copy in copies] == [True, False, True, True]
 
 
 async def test_a_record_is_synced_before_anybody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,13 @@ def test_another_table_holds_no_rows_of_the_log() -> None:
         tables.rows_of(part.table.drop_columns(["row"]))
 
 
+def test_rows_weigh_by_their_values_and_not_by_how_small_their_file_is() -> None:
+    pairs = [(half("request", at, size=1000), half("response", at + 1, size=1000)) for at in range(20)]
+    (part,) = tables.log_parts(pairs)
+    assert len(tables.to_parquet(part.table)) < part.table.num_rows
+    assert tables.weight(part.table) > 300 * part.table.num_rows
+
+
 def test_what_is_no_parquet_is_told() -> None:
     with pytest.raises(ValueError, match=r".+"):
         tables.from_parquet(b"PAR1 and no more")

@@ -99,13 +99,20 @@ async def test_who_hangs_up_while_nothing_else_can_go_on_has_given_up_too(monkey
         assert await meter.next() == ("predict", "abandoned", "client")
 
 
-async def test_who_hangs_up_in_the_middle_of_a_request_has_given_up() -> None:
+@pytest.mark.parametrize("part", [REQUEST[:-2], REQUEST[:-1]], ids=["after its head", "within its body"])
+async def test_who_hangs_up_in_the_middle_of_a_request_never_asked(
+    part: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "churn.access")
+
     async def never(_client: socket.socket) -> None:
         raise AssertionError("half a request was answered")
 
-    async with asked(REQUEST[:-1], never) as (client, meter):
+    async with asked(part, never) as (client, meter):
         client.close()
-        assert await meter.next() == ("predict", "abandoned", "client")
+        assert await meter.next() == ("predict", "refused", "client")
+    (record,) = [record for record in caplog.records if record.name == "churn.access"]
+    assert vars(record)["fields"].items() >= {"path": "/predict", "status": 400}.items()
 
 
 async def test_who_waits_is_answered_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:

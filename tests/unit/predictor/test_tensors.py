@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +15,9 @@ from unit.predictor.trained import Trained
 
 from churn_operator.api.contract import MISSING, Contract, Feature
 from churn_operator.collector.rows import answers
-from churn_operator.predictor.request import Refused, Rows
-from churn_operator.predictor.tensors import DATATYPES, TensorReader, decoded, from_body
+from churn_operator.predictor.constant import constant
+from churn_operator.predictor.request import Refused, Rows, TooMuch
+from churn_operator.predictor.tensors import DATATYPES, TensorReader, decoded, from_body, most_lists
 
 CONTRACT = Contract(
     features=(
@@ -25,13 +27,14 @@ CONTRACT = Contract(
     id_column="customer_id",
 )
 READER = TensorReader(CONTRACT)
+LISTS = most_lists(CONTRACT)
 PLAN = {"name": "plan", "datatype": "BYTES", "shape": [2], "data": ["gold", "silver"]}
 TENURE = {"name": "tenure", "datatype": "FP64", "shape": [2], "data": [1.5, 2]}
 
 
 def read(*inputs: object, complete: bool = True, **more: object) -> Rows:
     body = json.dumps({"inputs": inputs, **more}).encode()
-    return READER.read(from_body(body, {}).tensors, complete=complete)
+    return READER.read(from_body(body, {}, LISTS).tensors, complete=complete)
 
 
 def test_a_tensor_is_a_column_whatever_their_order() -> None:
@@ -140,7 +143,7 @@ def test_a_request_with_a_fault_is_refused_naming_the_tensor(inputs: list[Any], 
 )
 def test_a_body_that_is_no_request_is_refused(body: object, told: str) -> None:
     with pytest.raises(Refused) as refused:
-        from_body(json.dumps(body).encode(), {})
+        from_body(json.dumps(body).encode(), {}, LISTS)
     assert str(refused.value) == told
 
 
@@ -148,7 +151,7 @@ def binary(size: object, tail: bytes, datatype: str = "FP32", length: str | None
     tensor = {"name": "tenure", "datatype": datatype, "shape": [2], "parameters": {"binary_data_size": size}}
     head = json.dumps({"inputs": [PLAN, tensor]}).encode()
     headers = {"inference-header-content-length": length or str(len(head))}
-    return READER.read(from_body(head + tail, headers).tensors)
+    return READER.read(from_body(head + tail, headers, LISTS).tensors)
 
 
 def test_tensors_may_stand_behind_the_json_as_bytes() -> None:
@@ -202,8 +205,9 @@ FIELDS = {
 def test_whatever_the_request_it_is_read_or_refused(inputs: list[Any], more: dict[str, Any], tail: bytes) -> None:
     head = json.dumps({**more, "inputs": inputs}).encode()
     try:
-        decoded(head)
-        found = READER.read(from_body(head + tail, {"inference-header-content-length": str(len(head))}).tensors)
+        decoded(head, LISTS)
+        headers = {"inference-header-content-length": str(len(head))}
+        found = READER.read(from_body(head + tail, headers, LISTS).tensors)
     except Refused as refused:
         assert str(refused)  # noqa: PT017 - either outcome is right, this is one of two
     else:
@@ -270,10 +274,51 @@ async def test_a_thousand_rows_may_come_with_each_value_in_a_list(client: httpx.
     assert (answer.status_code, answer.json()["outputs"][0]["shape"]) == (200, [1000])
 
 
-async def test_more_lists_than_any_request_needs_are_not_even_decoded(client: httpx.AsyncClient) -> None:
-    body = b'{"inputs": [' + b",".join([b"[]"] * 100_000) + b"]}"
+async def test_more_lists_than_any_request_needs_are_not_even_decoded(
+    client: httpx.AsyncClient, trained: Trained
+) -> None:
+    most = 1000 * (len(trained.rows[0]) + 100)
+    body = b'{"inputs": [' + b",".join([b"[]"] * most) + b"]}"
     answer = await client.post("/v2/models/telco/infer", content=body)
-    assert (answer.status_code, answer.json()) == (413, {"error": "body: must hold at most 100000 lists"})
+    assert (answer.status_code, answer.json()) == (413, {"error": f"body: must hold at most {most} lists"})
+
+
+@pytest.mark.parametrize("width", [1, 100, 600])
+def test_a_thousand_rows_of_any_width_may_come_with_each_value_in_a_list(width: int) -> None:
+    contract = Contract(features=tuple(Feature(name=f"c{number}", kind="Numerical") for number in range(width)))
+    tensors = [{"name": f"c{n}", "datatype": "FP64", "shape": [1000, 1], "data": [[1]] * 1000} for n in range(width)]
+    inference = from_body(orjson.dumps({"inputs": tensors}), {}, most_lists(contract))
+    assert len(inference.tensors) == width
+
+
+@pytest.mark.parametrize("number", [123, 91], ids=["{", "["])
+@pytest.mark.parametrize("datatype", ["<i4", "<i8"])
+def test_bytes_of_numbers_are_no_lists_or_objects(number: int, datatype: str) -> None:
+    raw = np.full(1000, number, datatype).tobytes() * 40
+    tensor = {"name": "tenure", "datatype": "INT8", "shape": [1], "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    (found,) = from_body(head + raw, {"inference-header-content-length": str(len(head))}, 1000).tensors
+    assert found.values == raw
+
+
+@pytest.mark.parametrize("length", ["0", "20"])
+@pytest.mark.parametrize("path", ["/v1/models/telco:predict", "/predict"])
+async def test_where_all_of_a_body_is_json_no_header_says_otherwise(
+    client: httpx.AsyncClient, path: str, length: str
+) -> None:
+    rows = b'{"instances": [' + b",".join([b"{}"] * 100_000) + b"]}"
+    answer = await client.post(path, content=rows, headers={"inference-header-content-length": length})
+    assert (answer.status_code, answer.json()) == (413, {"error": "body: must hold at most 1000 rows"})
+
+
+def test_a_fallback_takes_lists_of_any_columns() -> None:
+    assert most_lists(constant(0.5).contract) >= 1000 * 1000
+
+
+def test_a_short_body_is_decoded_whatever_it_holds() -> None:
+    assert decoded(b"[[],[],[]]", 1) == [[], [], []]
+    with pytest.raises(TooMuch):
+        decoded(b"[" + b",".join([b"[]"] * 30_000) + b"]", 1)
 
 
 async def test_only_the_wanted_outputs_are_answered(client: httpx.AsyncClient, trained: Trained) -> None:
