@@ -9,7 +9,8 @@ from support.kinds import NOW, make_run, make_server, make_spec, make_version, s
 from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.rollout import Counters
 from churn_operator.api.trainingrun import RunPhase
-from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen
+from churn_operator.churnmodel.observe import ChurnModelWorld
+from churn_operator.churnmodel.route import RouteSeen
 from churn_operator.core import clock
 
 GATEWAY = {"parentRefs": [{"name": "public", "namespace": "gateways"}], "hostnames": ["telco.example.com"]}

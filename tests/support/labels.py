@@ -8,7 +8,8 @@ from support.kinds import NOW, make_version
 from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.results import encode_result
 from churn_operator.api.tasks import Labelled, LabelsResult
-from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen
+from churn_operator.churnmodel.observe import ChurnModelWorld
+from churn_operator.churnmodel.route import RouteSeen
 from churn_operator.core import clock
 from churn_operator.core.job import Broken, Finished, JobState
 from churn_operator.core.objects import Violation

@@ -26,9 +26,10 @@ from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import decide
 from churn_operator.churnmodel.moves import GiveUp, Promote, Replay, Restore, Shift, Start, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen, route_seen
+from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.report import report, story
 from churn_operator.churnmodel.rollout import decide_rollout
+from churn_operator.churnmodel.route import RouteSeen, route_seen
 from churn_operator.core.objects import Desired
 
 OVER = "v3 waits until the guard time of v2 is over"

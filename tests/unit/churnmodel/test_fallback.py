@@ -23,9 +23,10 @@ from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import SOON, decide
 from churn_operator.churnmodel.fallback import is_over, stands_in
-from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen, ServerSeen, observe, server_name
+from churn_operator.churnmodel.observe import ChurnModelWorld, ServerSeen, observe, server_name
 from churn_operator.churnmodel.report import report
 from churn_operator.churnmodel.rollout import decide_rollout
+from churn_operator.churnmodel.route import RouteSeen
 from churn_operator.core.kind import Answer
 from churn_operator.core.objects import MODEL_LABEL, OWNED, Desired, Key
 

@@ -11,9 +11,10 @@ from support.kinds import NOW
 
 from churn_operator.churnmodel.decide import decide
 from churn_operator.churnmodel.moves import GiveUp, Promote, Shift, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen, route_seen
+from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.report import report
 from churn_operator.churnmodel.rollout import decide_rollout
+from churn_operator.churnmodel.route import RouteSeen, route_seen
 
 GENERATION = 3
 SILENT = "the Gateway has not answered for the HTTPRoute"

@@ -14,9 +14,10 @@ from churn_operator.api.tasks import ShadowTask
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import decide
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Shift, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld, RouteSeen, replay_name
+from churn_operator.churnmodel.observe import ChurnModelWorld, replay_name
 from churn_operator.churnmodel.report import report, story
 from churn_operator.churnmodel.rollout import decide_rollout
+from churn_operator.churnmodel.route import RouteSeen
 from churn_operator.core.job import TASK_ANNOTATION, Absent, Broken, Finished, Running
 from churn_operator.core.objects import Desired, Violation
 
