@@ -10,7 +10,6 @@ from support.canary import (
     FEW,
     GOOD,
     NOBODY,
-    OTHER,
     SILENT,
     ago,
     canary,
@@ -18,18 +17,17 @@ from support.canary import (
     guarded,
     rolling,
 )
-from support.kinds import NOW, make_run, make_server, make_spec, make_version, model_world, serving_world
+from support.kinds import NOW, make_server, make_spec, make_version, model_world, serving_world
 
-from churn_operator.api.churnmodel import Quarantine, VersionState
+from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.rollout import Counters
-from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import decide
-from churn_operator.churnmodel.moves import GiveUp, Promote, Replay, Restore, Shift, Start, Stay
+from churn_operator.churnmodel.moves import GiveUp, Promote, Replay, Restore, Shift, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld
 from churn_operator.churnmodel.report import report, story
 from churn_operator.churnmodel.rollout import decide_rollout
-from churn_operator.churnmodel.route import RouteSeen, route_seen
+from churn_operator.churnmodel.route import RouteSeen
 from churn_operator.core.objects import Desired
 
 OVER = "v3 waits until the guard time of v2 is over"
@@ -149,98 +147,6 @@ def test_without_the_gateway_api_no_route_is_made() -> None:
 WHY = {"v2": "Prometheus at http://prometheus:9090 answers 503"}
 
 
-def states(world: ChurnModelWorld) -> dict[str, str]:
-    return {version.version: version.state for version in decide_rollout(world, NOW).versions}
-
-
-def test_a_breach_brings_back_the_champion_before() -> None:
-    assert states(guarded(counters={"v2": counters(1000, 100)})) == {"v2": "Quarantined", "v1": "Champion"}
-
-
-def test_a_breach_leaves_older_versions_alone() -> None:
-    versions = [*guarded().status.versions, make_version(0, VersionState.RolledBack)]
-    world = guarded(counters={"v2": counters(1000, 100)})
-    status = world.status.model_copy(update={"versions": tuple(versions)})
-    older = ChurnModelWorld(**(vars(world) | {"status": status}))
-    assert states(older) == {"v2": "Quarantined", "v1": "Champion", "v0": "RolledBack"}
-
-
-@pytest.mark.parametrize(
-    "world",
-    [
-        pytest.param(canary(2, counters=BAD), id="a challenger that failed"),
-        pytest.param(canary(2, servers=SILENT), id="one that fell silent"),
-        pytest.param(guarded(counters={"v2": counters(1000, 100)}), id="a new champion that failed"),
-    ],
-)
-def test_what_failed_keeps_its_server_until_the_status_says_why(world: ChurnModelWorld) -> None:
-    """An operator that dies before it wrote the status finds the same again, not a version without a server."""
-    rollout = decide_rollout(world, NOW)
-    assert [version.version for version in rollout.served] == ["v2", "v1"]
-    told = world.status.model_copy(update={"versions": rollout.versions, "rollout": rollout.progress})
-    later = ChurnModelWorld(**(vars(world) | {"status": told}))
-    assert [version.version for version in decide_rollout(later, NOW).served] == ["v1"]
-
-
-@pytest.mark.parametrize(
-    ("digest", "expected"),
-    [
-        pytest.param(make_version(2).model.digest, "Quarantined", id="the same model"),
-        pytest.param(OTHER, "RollingOut", id="another"),
-    ],
-)
-def test_a_model_that_was_quarantined_does_not_come_back_under_another_number(digest: str, expected: str) -> None:
-    bad = make_version(2, VersionState.Quarantined)
-    good = make_version(1, model=bad.model.model_copy(update={"digest": OTHER}))
-    run = make_run(3, RunPhase.Accepted)
-    result = run.status.result
-    assert result is not None
-    model = result.model.model_copy(update={"digest": digest})
-    run = make_run(3, RunPhase.Accepted, result=result.model_copy(update={"model": model}))
-    known = Quarantine(digest=bad.model.digest, version="v2", since=ago(hours=1))
-    world = serving_world(status={"versions": [good], "quarantine": [known]}, runs=(run,))
-    assert states(world)["v3"] == expected, "however long ago the version left the list"
-
-
-def test_a_model_that_failed_as_champion_is_quarantined_until_it_is_called_back() -> None:
-    world = guarded(counters={"v2": counters(1000, 100)})
-    other = make_version(1).model
-    one = other.model_copy(update={"digest": OTHER})
-    versions = [make_version(2, model=one), make_version(1, VersionState.Retired, since=ago(minutes=2), model=other)]
-    before = [Quarantine(digest=digest, version="v0", since=ago(hours=1)) for digest in (other.digest, THIRD)]
-    status = world.status.model_copy(update={"versions": tuple(versions), "quarantine": tuple(before)})
-    rollout = decide_rollout(ChurnModelWorld(**(vars(world) | {"status": status})), NOW)
-    assert [known.digest for known in rollout.quarantine] == [one.digest, THIRD]
-    assert decide_rollout(guarded(), NOW).quarantine == ()
-
-
-def test_the_next_version_waits_until_the_guard_time_is_over() -> None:
-    """Else nothing would bring back the champion before, which is warm for that."""
-    runs = (make_run(2, RunPhase.Accepted), make_run(3, RunPhase.Accepted))
-    world = guarded(runs=runs)
-    move = decide_rollout(world, NOW).move
-    assert isinstance(move, Stay)
-    assert move.waits_for.startswith("v3 waits until the guard time of v2 is over, at ")
-    said = report(world, decide(world, NOW), None, NOW).condition("RolloutHealthy")
-    assert said is not None
-    assert said.message.startswith("Traffic is on v2 since ")
-    assert move.waits_for in said.message
-    over = decide_rollout(world, NOW + timedelta(hours=2))
-    assert (over.move, over.progress and over.progress.phase) == (Stay(OVER), "Complete"), "the status says so first"
-    told = world.status.model_copy(update={"rollout": over.progress})
-    later = ChurnModelWorld(**(vars(world) | {"status": told}))
-    assert isinstance(decide_rollout(later, NOW + timedelta(hours=2)).move, Start)
-    assert isinstance(decide_rollout(guarded(runs=runs, counters={"v2": counters(1000, 100)}), NOW).move, Restore)
-
-
-def test_the_next_version_is_the_cure_where_nobody_can_take_the_place_of_one_that_fails() -> None:
-    runs = (make_run(2, RunPhase.Accepted), make_run(3, RunPhase.Accepted))
-    nobody = (make_server(1, ok=False), make_server(2))
-    failing = {"v2": counters(1000, 100)}
-    assert isinstance(decide_rollout(guarded(runs=runs, servers=nobody, counters=failing), NOW).move, Start)
-    assert isinstance(decide_rollout(guarded(runs=runs, servers=nobody), NOW).move, Stay)
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -253,19 +159,6 @@ def test_a_version_that_may_not_begin_does_not_run_out_of_time(fields: dict[str,
     late = [make_version(2, VersionState.RollingOut, since=ago(hours=3)), make_version(1)]
     assert isinstance(decide_rollout(canary(versions=late, servers=SILENT), NOW).move, GiveUp)
     assert isinstance(decide_rollout(canary(versions=late, servers=SILENT, **fields), NOW).move, Stay)
-
-
-def test_a_guard_time_does_not_end_because_nobody_sees_the_servers() -> None:
-    progress = decide_rollout(guarded(servers=(), kserve_missing=True), NOW).progress
-    assert progress is not None
-    assert progress.phase == "Guarding"
-
-
-def test_a_clock_that_jumped_back_holds_nobody_up_for_ever() -> None:
-    ahead = [make_version(2), make_version(1, VersionState.Retired, since=ago(days=-30))]
-    progress = decide_rollout(guarded(versions=ahead), NOW).progress
-    assert progress is not None
-    assert progress.phase == "Complete"
 
 
 def test_a_stand_in_that_has_no_guard_time_wakes_nobody() -> None:
@@ -300,23 +193,6 @@ def test_a_promotion_remembers_what_the_champion_before_showed() -> None:
     assert progress.phase == "Guarding"
     assert progress.before == Counters(pod="v1", requests=9000, errors=90, p95_milliseconds=100)
     assert [(baseline.version, baseline.pods) for baseline in progress.baselines] == [("v2", GOOD["v2"])]
-
-
-@pytest.mark.parametrize(
-    ("world", "phase"),
-    [
-        pytest.param(guarded(), "Guarding", id="the champion before is warm"),
-        pytest.param(guarded(servers=(make_server(2), make_server(1, ok=False))), "Guarding", id="or silent for now"),
-        pytest.param(guarded(servers=(make_server(2),)), "Complete", id="it is gone"),
-        pytest.param(guarded(spec={"guard": "1m"}), "Complete", id="its time is over"),
-    ],
-)
-def test_the_guard_lasts_for_its_time_and_while_there_is_something_to_go_back_to(
-    world: ChurnModelWorld, phase: str
-) -> None:
-    progress = decide_rollout(world, NOW).progress
-    assert progress is not None
-    assert progress.phase == phase
 
 
 @pytest.mark.parametrize(
@@ -415,60 +291,6 @@ def test_a_verdict_that_grew_by_a_few_requests_is_not_written_again() -> None:
     more = {"v1": counters(91), "v2": counters(11)}
     world = rolling(first.model_dump(), counters=more)
     assert decide_rollout(world, NOW).progress == first
-
-
-def live(generation: int = 2, observed: int = 2, **conditions: str) -> dict[str, Any]:
-    said = [
-        {"type": type_, "status": status, "reason": "Because", "message": "so", "observedGeneration": observed}
-        for type_, status in ({"Accepted": "True", "ResolvedRefs": "True"} | conditions).items()
-    ]
-    backends = [{"name": "telco-v1-predictor", "weight": 90}, {"name": "telco-v2-predictor", "weight": 10}]
-    return {
-        "metadata": {"generation": generation, "namespace": "team"},
-        "spec": {"parentRefs": [{"name": "public"}], "rules": [{"backendRefs": backends}]},
-        "status": {"parents": [{"parentRef": {"name": "public"}, "conditions": said}]},
-    }
-
-
-def said_of(parent: dict[str, Any]) -> dict[str, Any]:
-    """The same, where it is said of this reference."""
-    return live() | {"status": {"parents": [live()["status"]["parents"][0] | {"parentRef": parent}]}}
-
-
-STALE = live(observed=1, Accepted="False")["status"]["parents"][0] | {"parentRef": {"name": "former"}}
-SILENT_GATEWAY = {"parentRef": {"name": "public"}, "conditions": []}
-WHOLE = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "team", "name": "public"}
-NOT_ANSWERED = "the Gateway has not answered for the HTTPRoute"
-
-
-def beside(more: dict[str, Any]) -> dict[str, Any]:
-    """With what else is said."""
-    return live() | {"status": {"parents": [more, *live()["status"]["parents"]]}}
-
-
-@pytest.mark.parametrize(
-    ("route", "problem"),
-    [
-        pytest.param(live(), None, id="one that is taken"),
-        pytest.param(live(observed=1), "the Gateway has not taken up the HTTPRoute's last change", id="late"),
-        pytest.param(live() | {"status": {}}, NOT_ANSWERED, id="unanswered"),
-        pytest.param(live() | {"status": {"parents": [SILENT_GATEWAY]}}, NOT_ANSWERED, id="without a condition"),
-        pytest.param(beside(STALE), None, id="whatever a Gateway said that it was attached to before"),
-        pytest.param(live() | {"status": {"parents": [STALE]}}, NOT_ANSWERED, id="which is no answer"),
-        pytest.param(said_of(WHOLE), None, id="by its whole name"),
-        pytest.param(said_of(WHOLE | {"namespace": "other"}), NOT_ANSWERED, id="in another namespace"),
-        pytest.param(said_of(WHOLE | {"sectionName": "admin"}), NOT_ANSWERED, id="at another listener"),
-        pytest.param(beside(SILENT_GATEWAY), None, id="by one of two controllers"),
-        pytest.param(
-            live(Accepted="False"), "Gateway public does not take the HTTPRoute: Because: so", id="not admitted"
-        ),
-        pytest.param(
-            live(ResolvedRefs="False"), "Gateway public does not take the HTTPRoute: Because: so", id="leads nowhere"
-        ),
-    ],
-)
-def test_a_route_is_believed_when_its_gateway_took_it_as_it_is(route: dict[str, Any], problem: str | None) -> None:
-    assert route_seen("telco", route) == RouteSeen({"v1": 90, "v2": 10}, problem)
 
 
 def test_why_a_rollout_ended_as_it_did_is_said_from_then_on() -> None:

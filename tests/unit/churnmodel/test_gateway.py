@@ -27,21 +27,22 @@ def said(type_: str, status: str = "True", seen: int | None = GENERATION) -> dic
     return told if seen is None else told | {"observedGeneration": seen}
 
 
-def parent(*conditions: dict[str, Any], name: str = "public") -> dict[str, Any]:
+def parent(*conditions: dict[str, Any], name: str = "public", **ref: str) -> dict[str, Any]:
     """What one controller says of one parent; the schema wants no conditions of it."""
-    told = {"parentRef": {"name": name}, "controllerName": "example.com/controller"}
+    told = {"parentRef": {"name": name} | ref, "controllerName": "example.com/controller"}
     return told | ({"conditions": list(conditions)} if conditions else {})
 
 
 def route(*parents: dict[str, Any], asked: tuple[str, ...] = ("public",)) -> dict[str, Any]:
     backends = [{"name": "telco-v1-predictor", "weight": 90}, {"name": "telco-v2-predictor", "weight": 10}]
     return {
-        "metadata": {"generation": GENERATION},
+        "metadata": {"generation": GENERATION, "namespace": "team"},
         "spec": {"parentRefs": [{"name": name} for name in asked], "rules": [{"backendRefs": backends}]},
         "status": {"parents": list(parents)},
     }
 
 
+WHOLE = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "team"}
 ACCEPTED, RESOLVED = said("Accepted"), said("ResolvedRefs")
 GOOD = (ACCEPTED, RESOLVED)
 
@@ -74,6 +75,16 @@ GOOD = (ACCEPTED, RESOLVED)
         pytest.param(route(parent(RESOLVED)), SILENT, id="not whether it is accepted"),
         pytest.param(route(parent(said("Vendor"))), SILENT, id="only something of the vendor's"),
         pytest.param(route(parent(*GOOD, name="before")), SILENT, id="another parent, which it had before"),
+        pytest.param(route(parent(said("Accepted", "False"), name="before"), parent(*GOOD)), None, id="no, of another"),
+        pytest.param(route(parent(), parent(*GOOD)), None, id="by one of two controllers"),
+        pytest.param(route(parent(*GOOD, **WHOLE)), None, id="of its whole name"),
+        pytest.param(route(parent(*GOOD, **WHOLE | {"namespace": "other"})), SILENT, id="of one in another namespace"),
+        pytest.param(route(parent(*GOOD, sectionName="admin")), SILENT, id="of another listener"),
+        pytest.param(
+            route(parent(ACCEPTED, said("ResolvedRefs", "False"))),
+            "Gateway public does not take the HTTPRoute: Because: so",
+            id="that it leads nowhere",
+        ),
         pytest.param(
             route(parent(*GOOD), parent(*GOOD), asked=("public", "inner")),
             SILENT,
