@@ -36,6 +36,12 @@ def test_a_breach_brings_back_the_champion_before() -> None:
     assert states(guarded(counters={"v2": counters(1000, 100)})) == {"v2": "Quarantined", "v1": "Champion"}
 
 
+def test_without_a_champion_nothing_is_a_breach() -> None:
+    alone = [make_version(1, VersionState.Retired, since=ago(minutes=2))]
+    runs = (make_run(2, RunPhase.Accepted), make_run(3, RunPhase.Accepted))
+    assert isinstance(decide_rollout(guarded(versions=alone, runs=runs), NOW).move, Stay)
+
+
 def test_a_breach_leaves_older_versions_alone() -> None:
     versions = [*guarded().status.versions, make_version(0, VersionState.RolledBack)]
     world = guarded(counters={"v2": counters(1000, 100)})
