@@ -65,6 +65,8 @@ FILL_AGAIN = 300.0
 SHOWN_SECONDS = 30.0
 """The longest that work waits for the watches: one of them may fail for long."""
 SHOWN_PAUSE = 0.05
+KOPF_SECONDS = 5.0
+"""For Kopf's tasks to end."""
 
 log = logging.getLogger(__name__)
 
@@ -189,14 +191,26 @@ class Watches:
             await queue.run(self.shown)
 
     async def run(self) -> None:
-        """Watch, when the queue's tasks are there: Kopf ends by waiting for every task that is younger than itself."""
+        """Watch until one of Kopf's tasks ends: none does but by an error.
+
+        Left to itself Kopf then waits for the others, and one that was in the middle of a request may never end: the
+        process would live on without watches.
+        """
         await self.filled.wait()
-        await kopf.operator(
+        tasks = await kopf.spawn_tasks(
             registry=registry(self.store, self._started),
             settings=kopf_settings(everywhere=not self.settings.namespaces),
             clusterwide=not self.settings.namespaces,
             namespaces=self.settings.namespaces,
         )
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=KOPF_SECONDS)
 
     def _started(self) -> None:
         asyncio.get_running_loop().call_soon(_on_signals, self.stop)  # Kopf takes them in the step that is under way

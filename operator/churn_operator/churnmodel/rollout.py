@@ -140,7 +140,7 @@ def _next(world: ChurnModelWorld, progress: RolloutStatus | None, now: datetime)
     Where that one fails and nobody can take its place, the next is the cure.
     """
     run = accepted(world)
-    if run is None or world.spec.suspend or world.kserve_missing:
+    if run is None or world.spec.suspend:
         return Stay()
     if progress is None or progress.phase is not RolloutPhase.Guarding or _breach_of(world, progress, now):
         return Start(version_of(world, run, now))
