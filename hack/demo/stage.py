@@ -61,10 +61,14 @@ class Stage:
         return len(asking)
 
     def logged(self, model: str) -> pd.DataFrame:
-        """The inference log of a model, as it is at present: all versions, each file's rows."""
+        """The inference log of a model, of all versions, as a reader takes it: each row once, whatever is being merged."""
         folder = f"s3://models/inference-log/namespace={self.namespace}/model={model}/"
-        files = [self.store.get(uri) for uri in self.store.list(folder) if uri.endswith(".parquet")]
-        return pd.concat([pd.read_parquet(io.BytesIO(file)) for file in files]) if files else pd.DataFrame()
+        try:
+            files = [self.store.get(uri) for uri in self.store.list(folder) if uri.endswith(".parquet")]
+        except self.store.client.exceptions.NoSuchKey:  # it went into a larger file meanwhile
+            return self.logged(model)
+        rows = [pd.read_parquet(io.BytesIO(file)) for file in files]
+        return pd.concat(rows).drop_duplicates(["event_id", "row"]) if rows else pd.DataFrame()
 
     def endpoint(self, model: str) -> str:
         """The stable address of a model's predictions, as this machine reaches it."""
