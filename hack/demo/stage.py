@@ -61,7 +61,7 @@ class Stage:
         return len(asking)
 
     def logged(self, model: str) -> pd.DataFrame:
-        """The inference log of a model, of all versions, as a reader takes it: each row once, whatever is being merged."""
+        """A model's inference log, of all versions, as a reader takes it: each row once, whatever is being merged."""
         folder = f"s3://models/inference-log/namespace={self.namespace}/model={model}/"
         try:
             files = [self.store.get(uri) for uri in self.store.list(folder) if uri.endswith(".parquet")]
