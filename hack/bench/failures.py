@@ -23,6 +23,8 @@ from hack.demo.kube import Object, holds, wait_until
 from hack.demo.load import Load, Sample
 from hack.demo.stage import GATEWAYS, REPOSITORY, SAMPLES, Stage, gateway, members
 
+from churn_operator.predictor.edge import FAILED
+
 NAMESPACE = "churn-bench-failures"
 PER_SECOND = 60
 BOUND = 10.0
@@ -34,8 +36,9 @@ STILL = "RollingOut, step 1, Error"
 OPERATOR = ("-n", "churn-system", "delete", "pod", "-l", "app.kubernetes.io/name=churn-operator")
 
 
-OWN_WORDS = ("one in ten fails", "KeyError('version')")
-"""What only a fault says: its own error, and an answer without what each answer has."""
+OWN_WORDS = (FAILED.partition("'")[0], "KeyError('version')")
+"""What only a fault says: that a model raised, which no other than the fault's does, and an answer without what each
+has."""
 ALIVE = (0.1, 0.6)
 """Seconds after a request within which a challenger that had failed it would not answer another: it is down by then."""
 

@@ -3,7 +3,9 @@
 import pytest
 from hack.bench.failures import STILL, gets_traffic, may_be_its_own, others
 from hack.bench.faults import FAULTS
-from hack.demo.load import Sample
+from hack.demo.load import NotAnswered, Sample
+
+from churn_operator.predictor.edge import FAILED
 
 END = 20.0
 STEADY = [10 + number / 10 for number in range(50)]
@@ -14,7 +16,7 @@ GONE = "NotAnswered(502, 'Bad Gateway')"
 @pytest.mark.parametrize(
     ("at", "problem", "answers", "own"),
     [
-        pytest.param(12.0, "NotAnswered(500, 'one in ten fails')", STEADY, True, id="its own words"),
+        pytest.param(12.0, repr(NotAnswered(500, f'{{"error":"{FAILED}"}}')), STEADY, True, id="its own words"),
         pytest.param(12.0, "KeyError('version')", STEADY, True, id="an answer of another schema"),
         pytest.param(15.0, GONE, STEADY, True, id="it is down"),
         pytest.param(19.0, GONE, STEADY, True, id="and stays so"),
