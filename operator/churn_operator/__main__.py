@@ -27,6 +27,7 @@ from churn_operator.core import logs
 from churn_operator.core.client import ApiClient
 from churn_operator.core.cluster import Neighbours
 from churn_operator.core.errors import KindMissing, NamespaceGoing, Unavailable
+from churn_operator.core.gauges import MODELS
 from churn_operator.core.kind import Kind
 from churn_operator.core.lease import Lease, LeaseLost
 from churn_operator.core.metrics import (
@@ -183,7 +184,7 @@ class Watches:
 
     async def work(self, queue: Queue) -> None:
         """Work what is there, and then what is news."""
-        self.store.news = (waking(queue.add), self._tally())
+        self.store.news = (waking(queue.add), self._tally(), MODELS)
         await self._fill()
         self.filled.set()
         async with asyncio.TaskGroup() as tasks:

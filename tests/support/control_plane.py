@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from ssl import create_default_context
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
@@ -57,8 +58,9 @@ def programs() -> Mapping[str, str]:
 class ControlPlane:
     """etcd and kube-apiserver on free ports of the loopback, with their state in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, audit_policy: Mapping[str, Any] = AUDIT_POLICY) -> None:
         self.folder = folder
+        self.audit_policy = audit_policy
         self.programs = programs()
         self.audit_log = folder / "audit.log"
         self._etcd_ports = free_port(), free_port()
@@ -72,7 +74,7 @@ class ControlPlane:
     def start(self) -> None:
         """Return when the API server is ready."""
         (self.folder / "tokens.csv").write_text(TOKENS)
-        (self.folder / "audit.json").write_text(json.dumps(AUDIT_POLICY))
+        (self.folder / "audit.json").write_text(json.dumps(self.audit_policy))
         key = [shutil.which("openssl") or "openssl", "genrsa", "-out", str(self.folder / "sa.key"), "2048"]
         subprocess.run(key, check=True, capture_output=True)
         client, peer = (f"http://127.0.0.1:{port}" for port in self._etcd_ports)

@@ -37,6 +37,11 @@ def program() -> str:
     return dict(line.split("=", 1) for line in listed.stdout.splitlines())["PROMETHEUS"]
 
 
+def promtool() -> Path:
+    """Its companion, which checks and plays rules."""
+    return Path(program()).with_name("promtool")
+
+
 class Pods(ThreadingHTTPServer):
     """What the pods of several namespaces tell, on one port: a target that is new is scraped seconds later."""
 

@@ -37,3 +37,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $own := printf "http://%s-collector.%s.svc" (include "churn-operator.name" .) .Release.Namespace -}}
 {{ .Values.collector.url | default (ternary $own "" .Values.collector.enabled) }}
 {{- end }}
+
+{{- /* Of what the Prometheus Operator takes. */ -}}
+{{- define "churn-operator.monitoring.metadata" -}}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "churn-operator.labels" . | nindent 2 }}
+  {{- with .Values.monitoring.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
