@@ -53,6 +53,8 @@ class Terms:
     """Steps of the rollout, or a split and its comparison, and the guard after them where there is one."""
     labels: LabelsSpec | None = None
     """Where labels are looked for."""
+    gateway: bool = False
+    """Only what came through the Gateway is counted."""
 
     @property
     def stage_alpha(self) -> float:
@@ -217,7 +219,8 @@ def _verdict(*tests: TestResult, terms: Terms, unread: str | None = None) -> Ver
         if terms.labels is not None and TestName.Quality not in names:
             message += f" Whether it decided rightly was not judged: {_no_labels(unread)}."
     elif result is TestOutcome.Inconclusive and requests < terms.analysis.min_requests:
-        message = f"{requests:,} of the {terms.analysis.min_requests:,} requests have come that are needed to judge."
+        came = "come through the Gateway" if terms.gateway else "come"
+        message = f"{requests:,} of the {terms.analysis.min_requests:,} requests have {came} that are needed to judge."
     else:
         message = " ".join(test.message for test in tests if test.result is result)
     return Verdict(result=result, message=message[:1024], tests=tests)

@@ -419,15 +419,19 @@ async def _judged(cluster: Cluster, key: Key, status: ChurnModelStatus) -> Mappi
     return {one.version: await _pods(cluster, key, one.version) for one in status.versions if one.state in judged}
 
 
+def splits(spec: ChurnModelSpec) -> bool:
+    """Whether a gateway splits clients, so that only what came through it is compared."""
+    return spec.serving.gateway is not None and spec.rollout.strategy in SPLITS
+
+
 async def _counters(
     settings: Settings, cluster: Cluster, key: Key, spec: ChurnModelSpec, pods: Mapping[str, tuple[Object, ...]]
 ) -> Mapping[str, tuple[Counters, ...] | str]:
     """What those of them counted that are ready: where a gateway splits clients, of what came through it."""
-    splits = spec.serving.gateway is not None and spec.rollout.strategy in SPLITS
 
     async def read(version: str) -> tuple[Counters, ...] | str:
         promise, prometheus = spec.serving.slo.p95_milliseconds, spec.rollout.analysis.prometheus
-        wanted = Wanted(key, version, promise, prometheus, gateway=splits)
+        wanted = Wanted(key, version, promise, prometheus, gateway=splits(spec))
         return await read_counters(settings, cluster, wanted, filter(is_ready, pods[version]))
 
     return dict(zip(pods, await asyncio.gather(*map(read, pods)), strict=True))

@@ -21,7 +21,7 @@ from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
 from churn_operator.churnmodel.labels import ASKED_ONE_BY_ONE, known_of, labelled, unread, wanted
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
-from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, as_counts
+from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, as_counts, splits
 from churn_operator.churnmodel.orders import handled, obey, pending
 from churn_operator.churnmodel.pods import crash
 from churn_operator.churnmodel.progress import based, progress_after
@@ -385,4 +385,5 @@ def _offline(world: ChurnModelWorld, progress: RolloutStatus) -> tuple[int, ...]
 def _terms(world: ChurnModelWorld) -> Terms:
     rollout = world.spec.rollout
     before_guard = {"BlueGreen": 0, "Canary": len(rollout.steps), "Shadow": 1, "ABTest": 2}
-    return Terms(rollout.analysis, stages=before_guard[rollout.strategy] + 1, labels=wanted(world))
+    stages = before_guard[rollout.strategy] + 1
+    return Terms(rollout.analysis, stages, wanted(world), gateway=splits(world.spec))

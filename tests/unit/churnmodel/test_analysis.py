@@ -106,6 +106,11 @@ def test_what_could_not_be_read_is_an_error_and_no_failure(
             id="too little",
         ),
         pytest.param(
+            judge(CHAMPION, of(7), USUAL, replace(TERMS, gateway=True)),
+            "7 of the 100 requests have come through the Gateway that are needed to judge.",
+            id="too little of what alone is counted",
+        ),
+        pytest.param(
             judge(CHAMPION, of(1200), None, TERMS),
             "Nothing speaks against the version after 1,200 requests (100 needed). Its scores were not judged: there "
             "is nothing to compare them with.",

@@ -135,7 +135,9 @@ def test_a_new_promise_begins_a_step_anew(milliseconds: int, slow: int, *, guard
     assert isinstance(rollout.move, Stay)
     assert rollout.progress is not None
     assert rollout.progress.verdict is not None
-    assert rollout.progress.verdict.message == "0 of the 100 requests have come that are needed to judge."
+    assert rollout.progress.verdict.message == (
+        "0 of the 100 requests have come through the Gateway that are needed to judge."
+    )
     pods = {pod.slow for baseline in rollout.progress.baselines for pod in baseline.pods}
     assert pods == {slow}
 
