@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.control_plane import ROOT, ControlPlane
+from support.control_plane import ControlPlane
 from support.keeper import INFERENCE_SERVICES
 from support.kills import Lives, sweep
 from support.mlflow_server import MlflowServer
@@ -16,16 +16,14 @@ from support.proxy import Moment
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         plane, mlflow = ControlPlane(_new(folder, "plane")), MlflowServer(_new(folder, "mlflow"))
-        try:
-            plane.start()
-            mlflow.start()
-            plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        with plane.serving():
             plane.kubectl("create", "-f", "-", stdin=json.dumps(INFERENCE_SERVICES))
             plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-            differences = asyncio.run(sweep(Lives(plane, mlflow, Path(folder)), lambda _: list(Moment)))
-        finally:
-            mlflow.stop()
-            plane.stop()
+            try:
+                mlflow.start()
+                differences = asyncio.run(sweep(Lives(plane, mlflow, Path(folder)), lambda _: list(Moment)))
+            finally:
+                mlflow.stop()
     print(f"{len(differences)} came out differently", *differences, sep="\n")
     return 1 if differences else 0
 

@@ -23,7 +23,7 @@ from hack.bench.bounds import Bound, judged
 from hack.bench.mlflow_stub import MlflowStub
 from kubernetes.client import CustomObjectsApi
 from kubernetes.config import new_client_from_config_dict
-from support.control_plane import ROOT, ControlPlane
+from support.control_plane import ControlPlane
 from support.operator_process import Operator, until
 
 GROUP_VERSION = ("churnops.dev", "v1alpha1")
@@ -92,15 +92,9 @@ def report(who: str, plane: ControlPlane, process: Operator, models: int, second
 
 @contextmanager
 def api_server(folder: Path) -> Iterator[ControlPlane]:
-    plane = ControlPlane(folder)
-    try:
-        plane.start()
-        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    with ControlPlane(folder).serving() as plane:
         plane.kubectl("create", "namespace", "scale")
         yield plane
-    finally:
-        plane.stop()
 
 
 @contextmanager

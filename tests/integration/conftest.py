@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 from hack.bench.collecting import ObjectStore
-from support.control_plane import ROOT, ControlPlane
+from support.approvals import guarded_plane
+from support.control_plane import ControlPlane
 from support.keeper import Look
 from support.mlflow_server import MlflowServer
 
@@ -29,14 +30,15 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """etcd and kube-apiserver with our CRDs; no controllers, so that nothing happens by itself."""
-    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
-    try:
-        plane.start()
-        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")).serving() as plane:
         yield plane
-    finally:
-        plane.stop()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One with the chart's policies and roles, and a model that asks for approval."""
+    with guarded_plane(tmp_path_factory.mktemp("guarded")) as plane:
+        yield plane
 
 
 @pytest.fixture(scope="session")

@@ -17,15 +17,9 @@ APPROVAL = {"decision": "Approved", "by": "second", "at": "2026-11-21T12:00:00Z"
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    plane = ControlPlane(tmp_path_factory.mktemp("audited"), POLICY)
-    try:
-        plane.start()
-        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    with ControlPlane(tmp_path_factory.mktemp("audited"), POLICY).serving() as plane:
         plane.kubectl("create", "namespace", "team")
         yield plane
-    finally:
-        plane.stop()
 
 
 def said(plane: ControlPlane, path: str) -> list[dict[str, Any]]:

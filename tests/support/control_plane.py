@@ -8,10 +8,11 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from ssl import create_default_context
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
@@ -89,6 +90,17 @@ class ControlPlane:
             f"--initial-cluster=default={peer}",
         )
         self.start_api_server()
+
+    @contextmanager
+    def serving(self) -> Iterator[Self]:
+        """While it runs, with our kinds."""
+        try:
+            self.start()
+            self.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+            self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+            yield self
+        finally:
+            self.stop()
 
     def start_api_server(self) -> None:
         self._run(
