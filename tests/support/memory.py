@@ -4,8 +4,8 @@ What a real API server makes of the writes is the integration tests' business.
 """
 
 import itertools
+import json
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -45,7 +45,7 @@ class MemoryCluster:
     uids: Any = field(default_factory=lambda: itertools.count(1))
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:  # noqa: ARG002 - the interface
-        return deepcopy(self.objects.get((kind, name)))
+        return _copy(self.objects.get((kind, name)))
 
     fresh = get
 
@@ -61,7 +61,7 @@ class MemoryCluster:
         wanted = dict(pair.split("=") for pair in labels.split(",") if pair)
         model = fields.removeprefix("spec.modelRef.name=")
         return tuple(
-            deepcopy(obj)
+            _copy(obj)
             for (its_kind, _), obj in sorted(self.objects.items())
             if its_kind == kind
             and wanted.items() <= obj["metadata"].get("labels", {}).items()
@@ -113,7 +113,7 @@ class MemoryCluster:
         self._write()
         obj = self.objects[live["kind"], live["metadata"]["name"]]
         theirs = {key: value for key, value in obj.get("status", {}).items() if key in PEOPLE_WRITE}
-        obj["status"] = theirs | deepcopy(dict(status))
+        obj["status"] = theirs | _copy(status)
 
     async def set_alias(self, alias: Alias) -> None:
         self._write()
@@ -137,7 +137,7 @@ class MemoryCluster:
             self.writes_left -= 1
 
     def _store(self, obj: Object) -> None:
-        made = deepcopy(dict(obj))
+        made = _copy(obj)
         before = self.objects.get((made["kind"], made["metadata"]["name"]), {})
         uid = before.get("metadata", {}).get("uid", f"uid-{next(self.uids)}")
         made["metadata"] = made["metadata"] | {"uid": uid}
@@ -149,6 +149,11 @@ class MemoryCluster:
         if "status" in before:
             made["status"] = before["status"]
         self.objects[made["kind"], made["metadata"]["name"]] = made
+
+
+def _copy(obj: Any) -> Any:
+    """As it would come over the wire: sooner than by copy.deepcopy, which took half of the time of a history."""
+    return json.loads(json.dumps(obj))
 
 
 def counted_text(version: str, counts: Counts) -> str:
