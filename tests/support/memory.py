@@ -45,7 +45,8 @@ class MemoryCluster:
     uids: Any = field(default_factory=lambda: itertools.count(1))
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:  # noqa: ARG002 - the interface
-        return _copy(self.objects.get((kind, name)))
+        found: Object | None = _copy(self.objects.get((kind, name)))
+        return found
 
     fresh = get
 

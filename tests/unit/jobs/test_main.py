@@ -200,3 +200,14 @@ def test_fetch_is_an_init_container_too(trained: Trained, tmp_path: Path) -> Non
     assert {path.name for path in destination.iterdir()} == {
         "manifest.json", "model.onnx", "contract.json", "profile.json", "golden.json"
     }  # fmt: skip
+
+
+def test_what_aborts_as_the_interpreter_ends_does_not_turn_a_result_into_a_failure(tmp_path: Path) -> None:
+    """Threads of libraries do, once in some hundred Jobs."""
+    (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os.abort)\n")
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "churn_operator.jobs", "probe", probe(tmp_path, tmp_path / "t.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "Probed"
