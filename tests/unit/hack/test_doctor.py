@@ -152,10 +152,15 @@ def plural(kind: str) -> str:
 
 
 def installing() -> set[Right]:
-    """What Helm does with each of the chart's objects; in which namespaces else there are any, the values say."""
+    """What Helm does with each of the chart's objects; in which namespaces else there are any, the values say.
+
+    They also say whether the Prometheus Operator is to be given anything: few clusters know its kinds.
+    """
     found = set()
     for manifest in MANIFESTS:
         group = manifest["apiVersion"].rpartition("/")[0]
+        if group == "monitoring.coreos.com":
+            continue
         resource = ".".join(filter(None, (plural(manifest["kind"]), group)))
         namespace = manifest["metadata"].get("namespace", "")
         if namespace in {"", NAMESPACE}:
