@@ -116,6 +116,7 @@ def _inference_service(
 
 
 def _predictor(world: ChurnModelWorld, image: str) -> dict[str, Any]:
+    alive = {"path": "/", "port": PORT}
     return _container(world, "kserve-container", image) | {
         # KServe takes the first for HTTP, and knows gRPC by the name.
         "ports": [
@@ -127,7 +128,9 @@ def _predictor(world: ChurnModelWorld, image: str) -> dict[str, Any]:
             "periodSeconds": 2,
             "failureThreshold": 2,
         },
-        "livenessProbe": {"httpGet": {"path": "/", "port": PORT}, "failureThreshold": 3},
+        # A busy node takes its time, which must not look like a process that hangs.
+        "startupProbe": {"httpGet": alive, "periodSeconds": 1, "failureThreshold": 300},
+        "livenessProbe": {"httpGet": alive, "timeoutSeconds": 5, "failureThreshold": 6},
     }
 
 

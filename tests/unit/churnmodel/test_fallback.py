@@ -196,6 +196,17 @@ def test_a_constant_needs_no_file_and_no_secret_and_is_not_logged() -> None:
     assert objects["Service/telco"]["spec"]["ports"][0]["targetPort"] == 8080, "there is no agent before it"
 
 
+@pytest.mark.parametrize("server", ["telco-v2", "telco-fallback"])
+def test_a_predictor_has_minutes_to_start_and_is_not_ended_for_being_busy(server: str) -> None:
+    objects = built(named(SILENT, constant(), fallback=CONSTANT))
+    (container,) = objects[f"InferenceService/{server}"]["spec"]["predictor"]["containers"]
+    startup, liveness = container["startupProbe"], container["livenessProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 300
+    assert startup["periodSeconds"] == 1, "nobody waits for a check that comes late"
+    assert liveness["timeoutSeconds"] * liveness["failureThreshold"] == 30
+    assert startup["httpGet"] == liveness["httpGet"] == {"path": "/", "port": 8080}
+
+
 @pytest.mark.parametrize(
     ("world", "message"),
     [
