@@ -140,8 +140,8 @@ def _deliver(result: Model) -> None:
 def _leave(code: int) -> NoReturn:
     """End here and now: what was found is delivered.
 
-    As the interpreter ends, a library's threads may come upon what is gone already, and abort the process. Some four in
-    a thousand Jobs ended so, which is a failure although the work is done.
+    As the interpreter ends, a library's threads may come upon what is gone already, and abort the process: a failure
+    although the work is done. Most likely it is what three processes did while 793 Jobs ran.
     """
     logging.shutdown()
     sys.stdout.flush()
