@@ -138,7 +138,7 @@ def _deliver(result: Model) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End here and now: what was found is delivered.
+    """End here and now: what was found is delivered, and an exit code says what is to follow.
 
     As the interpreter ends, a library's threads may come upon what is gone already, and abort the process: a failure
     although the work is done. Most likely it is what three processes did while 793 Jobs ran.
@@ -150,4 +150,8 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    try:
+        code = main()
+    except SystemExit as told:
+        code = told.code if isinstance(told.code, int) else 1
+    _leave(code)

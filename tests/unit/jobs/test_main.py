@@ -204,10 +204,27 @@ def test_fetch_is_an_init_container_too(trained: Trained, tmp_path: Path) -> Non
 
 def test_what_aborts_as_the_interpreter_ends_does_not_turn_a_result_into_a_failure(tmp_path: Path) -> None:
     """Threads of libraries do, once in some hundred Jobs."""
-    (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os.abort)\n")
     (tmp_path / "t.csv").write_text("a\n1\n")
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "churn_operator.jobs", "probe", probe(tmp_path, tmp_path / "t.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path})
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["outcome"] == "Probed"
+    job = a_job_that_aborts_at_its_end(tmp_path, "probe", probe(tmp_path, tmp_path / "t.csv"))
+    result, log = job.communicate(timeout=60)
+    assert job.returncode == 0, log
+    assert json.loads(result)["outcome"] == "Probed"
+
+
+def test_what_aborts_as_the_interpreter_ends_does_not_hide_that_a_job_was_told_to_stop(tmp_path: Path) -> None:
+    """That Job is tried again, and an aborted one is not."""
+    task = tmp_path / "task.json"
+    os.mkfifo(task)
+    job = a_job_that_aborts_at_its_end(tmp_path, "probe", str(task))
+    with task.open("w"):  # it is open as soon as the Job reads it, and then the Job listens to signals
+        job.terminate()
+        _, log = job.communicate(timeout=60)
+    assert job.returncode == 128 + signal.SIGTERM, log
+
+
+def a_job_that_aborts_at_its_end(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    (folder / "sitecustomize.py").write_text("import atexit, os\natexit.register(os.abort)\n")
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "churn_operator.jobs", *arguments]
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
