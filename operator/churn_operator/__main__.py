@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from churn_operator.churnmodel import ChurnModelKind
 from churn_operator.core import logs
 from churn_operator.core.client import ApiClient
 from churn_operator.core.cluster import Neighbours
-from churn_operator.core.errors import KindMissing, NamespaceGoing, Unavailable
+from churn_operator.core.errors import KindMissing, NamespaceGoing, Obstacle, Unavailable
 from churn_operator.core.gauges import MODELS
 from churn_operator.core.kind import Kind
 from churn_operator.core.lease import Lease, LeaseLost
@@ -68,6 +69,8 @@ SHOWN_SECONDS = 30.0
 SHOWN_PAUSE = 0.05
 KOPF_SECONDS = 5.0
 """For Kopf's tasks to end."""
+LASTED_SECONDS = 300.0
+"""Watches that end after this long are no sign that they will end again."""
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +173,15 @@ async def _lead(health: Health, lease: Lease | None, watches: "Watches") -> None
         task.result()
 
 
+class WatchesEnded(Obstacle):
+    """Kopf came upon what it does not expect of an API server."""
+
+
+def _error(task: asyncio.Task[Any]) -> str:
+    error = None if task.cancelled() else task.exception()
+    return f"{type(error).__name__}: {error}"
+
+
 @dataclass(frozen=True)
 class Watches:
     """Kopf, and the listings beside it."""
@@ -192,12 +204,23 @@ class Watches:
             await queue.run(self.shown)
 
     async def run(self) -> None:
-        """Watch until one of Kopf's tasks ends: none does but by an error.
+        """Watch. Where Kopf cannot go on, all of it begins anew, after a pause that grows."""
+        await self.filled.wait()
+        outages = Outages(WatchesEnded)
+        while True:
+            await outages.outlast("watches", self._watch)
+
+    async def _watch(self) -> None:
+        """Until one of Kopf's tasks ends: none does but by an error. Returns where it went well for long.
 
         Left to itself Kopf then waits for the others, and one that was in the middle of a request may never end: the
         process would live on without watches.
+
+        Raises:
+            WatchesEnded: it did not.
+            RuntimeError: the others do not end.
         """
-        await self.filled.wait()
+        began = time.monotonic()
         tasks = await kopf.spawn_tasks(
             registry=registry(self.store, self._started),
             settings=kopf_settings(everywhere=not self.settings.namespaces),
@@ -206,12 +229,17 @@ class Watches:
         )
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
         finally:
+            self.health.watches = False
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=KOPF_SECONDS)
+            _, alive = await asyncio.wait(tasks, timeout=KOPF_SECONDS)
+        if alive:
+            raise RuntimeError(f"Kopf's tasks do not end: {', '.join(task.get_name() for task in alive)}")
+        ended = WatchesEnded("; ".join(f"Kopf's {task.get_name()} ended: {_error(task)}" for task in done))
+        if time.monotonic() - began < LASTED_SECONDS:
+            raise ended
+        log.warning("%s", ended)
 
     def _started(self) -> None:
         asyncio.get_running_loop().call_soon(_on_signals, self.stop)  # Kopf takes them in the step that is under way

@@ -7,6 +7,7 @@ controller says: see tests/unit/churnmodel/test_gateway.py, and tests/e2e/test_c
 import asyncio
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -28,11 +29,14 @@ from support.proxy import Fault, Proxy
 
 from churn_operator.core.objects import Object
 
-API_BOUND = {"CHURN_API_TIMEOUT_SECONDS": "1"}
-TRACKING_BOUND = {"CHURN_TRACKING_TIMEOUT_SECONDS": "1"}
-SLOWNESS = 3.0
+AWAY_SECONDS = float(os.environ.get("AWAY_SECONDS", "8"))
+"""For which a neighbour fails. In hack/bench/run neighbours it is ten minutes, and a slow one takes 30 s."""
+SLOWNESS = float(os.environ.get("SLOWNESS", "3"))
 """Seconds, of a neighbour that is slow: three times what is waited for."""
-AWAY_SECONDS = 8.0
+API_BOUND = {"CHURN_API_TIMEOUT_SECONDS": f"{SLOWNESS / 3:g}"}
+TRACKING_BOUND = {"CHURN_TRACKING_TIMEOUT_SECONDS": f"{SLOWNESS / 3:g}"}
+FEW = 8 + (AWAY_SECONDS - 8) / 30
+"""Requests to a neighbour that fails all the while: the pauses between them grow up to a minute."""
 AS_SHIPPED = {"CHURN_CLUSTER": "", "CHURN_LEASE": "shipped/lease", "CHURN_LEASE_SECONDS": "6"}
 """Which cluster this is, is asked, and a Lease that is lost while the API server is away ends the process."""
 
@@ -87,8 +91,9 @@ async def test_an_api_server_that_fails_is_waited_for(
             await fail(life, life.api_proxy, fault)
             asked = await outlast(life, life.api_proxy)
             wrong = calm(asked, 10 * AWAY_SECONDS) or await rest(life, whole)
-            is_lost = "the Lease shipped/lease is lost" in life.log.read_text()
-            return wrong or "the Lease was kept" * (name == "shipped" and not is_lost)
+            lost = life.log.read_text().count("the Lease shipped/lease is lost")
+            ends = life.operator.starts - 1
+            return wrong or f"{lost} Leases lost, ended {ends} times" * (lost != ends or lost != bool(name))
 
     found, shipped = await asyncio.gather(each_fault(live), live(Fault.AWAY, "shipped", **AS_SHIPPED))
     assert not found
@@ -107,7 +112,7 @@ async def test_an_mlflow_that_fails_is_named_and_left_alone_until_it_is_back(
             first = await condition(life, "Trained")
             asked = await outlast(life, life.mlflow_proxy)
             last, ready = await condition(life, "Trained"), await condition(life, "Ready")
-            wrong = told(first, last, life.mlflow_proxy.uri) or calm(asked, 8)
+            wrong = told(first, last, life.mlflow_proxy.uri) or calm(asked, FEW)
             return wrong or f"Ready: {ready}" * (ready["status"] != "True") or await rest(life, whole)
 
     assert not await each_fault(live)
@@ -132,7 +137,7 @@ async def test_a_webhook_that_fails_is_named_and_left_alone_until_it_is_back(
             first = await condition(life, "RolloutHealthy")
             asked = await outlast(life, proxy)
             last, ready = await condition(life, "RolloutHealthy"), await condition(life, "Ready")
-            wrong = told(first, last, "kserve.example") or calm(asked, 8)
+            wrong = told(first, last, "kserve.example") or calm(asked, FEW)
             return wrong or f"Ready: {ready}" * (ready["status"] != "True") or await rest(life, whole)
 
     assert not await each_fault(live)
