@@ -7,6 +7,7 @@ python -m hack.bench.failures [LAST]   the number of the last fault
 Then one whose metrics fall mute for the time of three steps: is it promoted, or given up?
 """
 
+import json
 import secrets
 import subprocess
 import sys
@@ -19,11 +20,9 @@ from pathlib import Path
 import yaml
 from hack.bench.bounds import Bound, judged
 from hack.bench.faults import FAULTS, FIRST, Fault, always
-from hack.demo.kube import Object, holds, wait_until
+from hack.demo.kube import Kubectl, Object, holds, wait_until
 from hack.demo.load import Load, Sample
 from hack.demo.stage import GATEWAYS, REPOSITORY, SAMPLES, Stage, gateway, members
-
-from churn_operator.predictor.edge import FAILED
 
 NAMESPACE = "churn-bench-failures"
 PER_SECOND = 60
@@ -36,11 +35,8 @@ STILL = "RollingOut, step 1, Error"
 OPERATOR = ("-n", "churn-system", "delete", "pod", "-l", "app.kubernetes.io/name=churn-operator")
 
 
-OWN_WORDS = (FAILED.partition("'")[0], "KeyError('version')")
-"""What only a fault says: that a model raised, which no other than the fault's does, and an answer without what each
-has."""
-ALIVE = (0.1, 0.6)
-"""Seconds after a request within which a challenger that had failed it would not answer another: it is down by then."""
+OTHER_SCHEMA = "KeyError('version')"
+"""An answer without what each has: the Gateway takes it for a good one, and no other than the fault's gives it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Outcome:
     """Seconds from the verdict to the last answer of the challenger."""
     failed: int
     others: int
-    """Failed requests that were certainly not the challenger's."""
+    """Failed requests that the Gateway had not given to the challenger."""
     unasked: int
     """Answers of a challenger that never became ready."""
 
@@ -120,13 +116,14 @@ def play(stage: Stage, number: int) -> Outcome:
         verdict = time.monotonic()
         time.sleep(BOUND + 2)
     answers = [sample.at for sample in load.samples if sample.version == version]
+    own = failed_at(Kubectl(GATEWAYS).run("logs", "deployment/traefik", "--since=15m"), version)
     after = [at for at in answers + [sample.at for sample in load.failures] if at > verdict]
     return Outcome(
         name=fault.name,
         why=next(v for v in versions(stage) if v["version"] == version)["reason"][:110],
         back=max(after, default=verdict) - verdict,
         failed=len(load.failures),
-        others=sum(not may_be_its_own(sample, answers, verdict + BOUND) for sample in load.failures),
+        others=sum(not is_own(failure, own) for failure in load.failures),
         unasked=0 if gets_traffic(fault) else len(answers),
     )
 
@@ -136,18 +133,15 @@ def gets_traffic(fault: Fault) -> bool:
     return fault.happens is not None and fault.befalls is not always
 
 
-def may_be_its_own(failure: Sample, answers: list[float], end: float) -> bool:
-    """Whether a challenger that gave these answers, and got no traffic after the end, can have failed that request.
+def failed_at(log: str, version: str) -> set[str]:
+    """The ids of the requests that the Gateway gave to this version and that failed, by the Gateway's log."""
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    server = f"{NAMESPACE}-gym-{version}-predictor-"
+    return {str(line.get("request_Ce-Id")) for line in lines if line.get("ServiceName", "").startswith(server)}
 
-    None fails its first one. What it does not fail in words of its own, it fails by being down: no other one is
-    answered right after.
-    """
-    if any(words in str(failure.problem) for words in OWN_WORDS):
-        return True
-    if not answers or not min(answers) <= failure.at <= end:
-        return False
-    least, most = (failure.at + seconds for seconds in ALIVE)
-    return not any(least <= at <= most for at in answers)
+
+def is_own(failure: Sample, own: set[str]) -> bool:
+    return failure.id in own or OTHER_SCHEMA in str(failure.problem)
 
 
 def challenge(stage: Stage, number: int) -> str:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import secrets
 import select
 import threading
 import time
@@ -17,8 +18,9 @@ TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: when it was sent (monotonic seconds), how long it took, and the version that answered."""
+    """One request: its id, when it was sent (monotonic seconds), how long it took, and the version that answered."""
 
+    id: str
     at: float
     seconds: float
     version: str | None
@@ -107,6 +109,8 @@ class Load:
     Clients with a pool look whether a connection they kept was closed meanwhile (RFC 9112, 9.3.1), and ask once more on
     a new one where it led to a server that is gone: KServe's agent says good-bye to none that is in use.
     """
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
+    """What the ids of its requests begin with (Ce-Id)."""
     repeated: list[float] = field(default_factory=list)
     """When a request had to be repeated on a new connection."""
     samples: list[Sample] = field(default_factory=list)
@@ -132,36 +136,35 @@ class Load:
             for number, due in enumerate(_schedule(start, turn / self.per_second, WORKERS / self.per_second)):
                 if self._stop.wait(max(0.0, due - time.monotonic())):
                     return
-                self.samples.append(
-                    self._ask(connection, self.customers[(number * WORKERS + turn) % len(self.customers)])
-                )
+                self.samples.append(self._ask(connection, number * WORKERS + turn))
 
-    def _ask(self, connection: http.client.HTTPConnection, customer: dict[str, Any]) -> Sample:
+    def _ask(self, connection: http.client.HTTPConnection, number: int) -> Sample:
+        name, customer = f"{self.name}-{number}", self.customers[number % len(self.customers)]
         begin = time.monotonic()
         version, problem = None, None
         try:
-            version = self._answered_by(connection, customer)
+            version = self._answered_by(connection, customer, name)
         except (OSError, LookupError, ValueError) as error:
             problem = repr(error)
         if problem or not self.keep_alive:
             connection.close()
-        return Sample(begin, time.monotonic() - begin, version, problem)
+        return Sample(name, begin, time.monotonic() - begin, version, problem)
 
-    def _answered_by(self, connection: http.client.HTTPConnection, customer: dict[str, Any]) -> str:
+    def _answered_by(self, connection: http.client.HTTPConnection, customer: dict[str, Any], name: str) -> str:
         if _was_closed(connection):
             connection.close()
         was_kept = connection.sock is not None
         try:
-            return str(self._predict(connection, customer)["version"])
+            return str(self._predict(connection, customer, name)["version"])
         except OSError as error:
             if not (was_kept and _is_gone(error)):
                 raise
             connection.close()
             self.repeated.append(time.monotonic())
-            return str(self._predict(connection, customer)["version"])
+            return str(self._predict(connection, customer, name)["version"])
 
-    def _predict(self, connection: http.client.HTTPConnection, customer: dict[str, Any]) -> dict[str, Any]:
-        return _ask(connection, self.url, [customer], {"Host": self.host} if self.host else {})[0]
+    def _predict(self, connection: http.client.HTTPConnection, customer: dict[str, Any], name: str) -> dict[str, Any]:
+        return _ask(connection, self.url, [customer], {"Ce-Id": name} | ({"Host": self.host} if self.host else {}))[0]
 
     @property
     def failures(self) -> list[Sample]:

@@ -1,36 +1,42 @@
 """Whose a failed request is, in the bench of challengers that fail."""
 
+import json
+
 import pytest
-from hack.bench.failures import STILL, gets_traffic, may_be_its_own, others
+from hack.bench.failures import STILL, failed_at, gets_traffic, is_own, others
 from hack.bench.faults import FAULTS
-from hack.demo.load import NotAnswered, Sample
+from hack.demo.load import Sample
 
-from churn_operator.predictor.edge import FAILED
 
-END = 20.0
-STEADY = [10 + number / 10 for number in range(50)]
-"""Answers of the challenger, ten a second, from second 10 to 15."""
+def logged(name: str, version: str | None) -> str:
+    """A line of the Gateway's log."""
+    service = f"churn-bench-failures-gym-{version}-predictor-http-80@kubernetesgateway"
+    line = {"DownstreamStatus": 502, "request_Ce-Id": name}
+    return json.dumps(line | ({"ServiceName": service} if version else {}))
+
+
+LOG = "\n".join(
+    ["time=… level=info", logged("a", "v10"), logged("b", "v1"), logged("c", "v100"), logged("d", None), "{}"]
+)
 GONE = "NotAnswered(502, 'Bad Gateway')"
 
 
 @pytest.mark.parametrize(
-    ("at", "problem", "answers", "own"),
+    ("name", "problem", "own"),
     [
-        pytest.param(12.0, repr(NotAnswered(500, f'{{"error":"{FAILED}"}}')), STEADY, True, id="its own words"),
-        pytest.param(12.0, "KeyError('version')", STEADY, True, id="an answer of another schema"),
-        pytest.param(15.0, GONE, STEADY, True, id="it is down"),
-        pytest.param(19.0, GONE, STEADY, True, id="and stays so"),
-        pytest.param(12.0, GONE, STEADY, False, id="it was up"),
-        pytest.param(12.0, "TimeoutError()", [*STEADY[:21], 12.05], True, id="one that overtook it proves nothing"),
-        pytest.param(9.9, GONE, STEADY, False, id="before its first answer"),
-        pytest.param(20.1, GONE, STEADY, False, id="after it had lost its traffic"),
-        pytest.param(12.0, GONE, [], False, id="it never had any"),
+        pytest.param("a", GONE, True, id="it was given to the challenger"),
+        pytest.param("b", GONE, False, id="to the champion"),
+        pytest.param("c", GONE, False, id="to a version whose name only begins alike"),
+        pytest.param("d", GONE, False, id="to nobody"),
+        pytest.param("e", "TimeoutError()", False, id="the Gateway never saw it fail"),
+        pytest.param("e", "KeyError('version')", True, id="an answer of another schema"),
     ],
 )
-def test_a_failed_request_is_the_challengers_only_where_it_can_be(
-    at: float, problem: str, answers: list[float], *, own: bool
+def test_a_failed_request_is_the_challengers_where_the_gateway_gave_it_to_it(
+    name: str, problem: str, *, own: bool
 ) -> None:
-    assert may_be_its_own(Sample(at, 0.01, None, problem), answers, END) is own
+    failure = Sample(name, 12.0, 0.01, None, problem)
+    assert is_own(failure, failed_at(LOG, "v10")) is own
 
 
 def test_a_challenger_that_answers_the_operator_wrongly_gets_no_traffic() -> None:

@@ -10,7 +10,7 @@ from hack.demo.load import Sample
 def answers(begin: int, end: int, *versions: str) -> list[Sample]:
     """Ten a second, by these in turn."""
     return [
-        Sample(begin + number / 10, 0.01, versions[number % len(versions)], None)
+        Sample(str(number), begin + number / 10, 0.01, versions[number % len(versions)], None)
         for number in range(10 * (end - begin))
     ]
 
