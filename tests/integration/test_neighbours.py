@@ -35,8 +35,9 @@ SLOWNESS = float(os.environ.get("SLOWNESS", "3"))
 """Seconds, of a neighbour that is slow: three times what is waited for."""
 API_BOUND = {"CHURN_API_TIMEOUT_SECONDS": f"{SLOWNESS / 3:g}"}
 TRACKING_BOUND = {"CHURN_TRACKING_TIMEOUT_SECONDS": f"{SLOWNESS / 3:g}"}
-FEW = 8 + (AWAY_SECONDS - 8) / 30
-"""Requests to a neighbour that fails all the while: the pauses between them grow up to a minute."""
+FEW = 8 + (AWAY_SECONDS - 8) / 15
+"""Requests to a neighbour that fails all the while: the pauses between them grow to a minute, of which a random part is
+waited, and one that breaks off is asked twice."""
 AS_SHIPPED = {"CHURN_CLUSTER": "", "CHURN_LEASE": "shipped/lease", "CHURN_LEASE_SECONDS": "6"}
 """Which cluster this is, is asked, and a Lease that is lost while the API server is away ends the process."""
 

@@ -155,9 +155,9 @@ def make_run(
     )
 
 
-def make_server(number: int, *, ready: bool = True, ok: bool | None = True) -> ServerSeen:
+def make_server(number: int, *, ready: bool = True, ok: bool | None = True, made: datetime | None = None) -> ServerSeen:
     answer = None if ok is None else Answer(ok, "answered" if ok else "connection refused")
-    return ServerSeen(f"v{number}", "ready" if ready else "pod is starting", answer)
+    return ServerSeen(f"v{number}", "ready" if ready else "pod is starting", answer, made)
 
 
 def make_drift_status(version: str = "v1", *, within: str = "False", **fields: Any) -> DriftMonitorStatus:

@@ -96,6 +96,7 @@ class ServerSeen:
     version: str
     message: str
     answer: Answer | None = None
+    made: datetime | None = None
 
     @property
     def answers(self) -> bool:
@@ -335,7 +336,7 @@ async def _servers(
             why = trouble(pods)
             heard = why or heard
             answer = answer and _explained(answer, why if pods else "it has no pod")
-        seen.append(ServerSeen(version.version, heard, answer))
+        seen.append(ServerSeen(version.version, heard, answer, made_at(obj)))
     return tuple(seen)
 
 

@@ -21,7 +21,7 @@ from churn_operator.churnmodel.counts import Counts
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of, is_over, stands_in
 from churn_operator.churnmodel.labels import ASKED_ONE_BY_ONE, known_of, labelled, unread, wanted
 from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Restore, Shift, Start, Stay
-from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, as_counts, splits
+from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, ServerSeen, as_counts, splits
 from churn_operator.churnmodel.orders import handled, obey, pending
 from churn_operator.churnmodel.pods import crash
 from churn_operator.churnmodel.progress import based, progress_after
@@ -166,11 +166,17 @@ def _roll(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatu
     if _answers(world, rolling):
         waits_for = _paused(world)
         return _admit(world, rolling) if waits_for is None else Stay(waits_for)
-    deadline = clock.parse(rolling.since) + parse_duration(world.spec.rollout.progress_deadline)
-    if now < deadline or world.kserve_missing or _paused(world):
+    server = world.server(rolling.version)
+    if server is None or _paused(world) or now < _deadline(world, rolling, server):
         return Stay(_paused(world) or "")
-    message = f"{rolling.version} was not ready after {world.spec.rollout.progress_deadline}: {_heard(world, rolling)}"
+    message = f"{rolling.version} was not ready after {world.spec.rollout.progress_deadline}: {server.heard}"
     return GiveUp(rolling, Violation(Reason.RolledBack, message))
+
+
+def _deadline(world: ChurnModelWorld, rolling: ServedVersion, server: ServerSeen) -> datetime:
+    """Counted from when there was what could get ready: a webhook, a quota or KServe itself may be missing."""
+    began = clock.parse(rolling.since)
+    return max(began, server.made or began) + parse_duration(world.spec.rollout.progress_deadline)
 
 
 def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:

@@ -152,13 +152,13 @@ WHY = {"v2": "Prometheus at http://prometheus:9090 answers 503"}
     [
         pytest.param({"suspend": True}, id="suspended"),
         pytest.param({"spec": {"paused": True}}, id="paused"),
-        pytest.param({"kserve_missing": True}, id="without KServe"),
+        pytest.param({"kserve_missing": True, "servers": ()}, id="without KServe"),
     ],
 )
 def test_a_version_that_may_not_begin_does_not_run_out_of_time(fields: dict[str, Any]) -> None:
     late = [make_version(2, VersionState.RollingOut, since=ago(hours=3)), make_version(1)]
     assert isinstance(decide_rollout(canary(versions=late, servers=SILENT), NOW).move, GiveUp)
-    assert isinstance(decide_rollout(canary(versions=late, servers=SILENT, **fields), NOW).move, Stay)
+    assert isinstance(decide_rollout(canary(versions=late, **{"servers": SILENT} | fields), NOW).move, Stay)
 
 
 def test_a_stand_in_that_has_no_guard_time_wakes_nobody() -> None:

@@ -33,6 +33,7 @@ from churn_operator.predictor.__main__ import parser
 
 ROLLING = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=1)))
 LATE = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=11)))
+AGO, LATELY = NOW - timedelta(minutes=10), NOW - timedelta(minutes=9)
 RUNS = (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted))
 WAITS = make_run(1, RunPhase.AwaitingApproval)
 EXPIRED = make_run(2, RunPhase.Expired, result=make_result(2))
@@ -62,8 +63,10 @@ def rolling(version: ServedVersion = ROLLING, *servers: Any, **fields: Any) -> A
         pytest.param(rolling(LATE, make_server(2)), Promote, id="however late"),
         pytest.param(rolling(LATE, make_server(2, ok=False)), GiveUp, id="one that never answers is given up"),
         pytest.param(rolling(LATE, make_server(2, ready=False, ok=None)), GiveUp, id="or never gets ready"),
-        pytest.param(rolling(LATE), GiveUp, id="or never gets a server"),
-        pytest.param(rolling(LATE, kserve_missing=True), Stay, id="but not for want of KServe"),
+        pytest.param(rolling(LATE, make_server(2, ok=False, made=AGO)), GiveUp, id="for long enough"),
+        pytest.param(rolling(LATE, make_server(2, ok=False, made=LATELY)), Stay, id="but not one just made"),
+        pytest.param(rolling(LATE), Stay, id="nor one that could not be made"),
+        pytest.param(rolling(LATE, kserve_missing=True), Stay, id="for want of KServe"),
     ],
 )
 def test_each_state_of_a_rollout_has_one_step(world: Any, expected: type) -> None:
