@@ -81,7 +81,7 @@ class Loop:
     """The generic loop over the three kinds."""
 
     def __init__(self, settings: Settings, neighbours: Neighbours) -> None:
-        kinds = (ChurnModelKind(settings), TrainingRunKind(settings), DriftMonitorKind(settings))
+        kinds = (ChurnModelKind(settings, datetime.now(UTC)), TrainingRunKind(settings), DriftMonitorKind(settings))
         self._kinds: Mapping[str, Kind[Any, Any]] = {kind.name: kind for kind in kinds}
         self._neighbours = neighbours
 

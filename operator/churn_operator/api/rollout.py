@@ -129,7 +129,8 @@ class RolloutSpec(Model):
     """The version before stays warm for this long, and comes back where the new one does worse than it did, or stops
     answering. The next version waits until it is over."""
     progress_deadline: Interval = "10m"
-    """A version that is not ready so long after its InferenceService was made is given up; the champion serves on."""
+    """A version that is not ready so long after its InferenceService was made, or after the operator began to look, is
+    given up; the champion serves on."""
     analysis: AnalysisSpec = AnalysisSpec()
     """How a challenger is judged while it has traffic."""
     paused: bool = False

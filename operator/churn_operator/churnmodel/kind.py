@@ -1,6 +1,6 @@
 """The middle of the loop, for ChurnModel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from churn_operator.api.churnmodel import ChurnModelStatus
@@ -19,10 +19,13 @@ class ChurnModelKind:
     """Decides which version serves, and when to train again."""
 
     settings: Settings
+    looking_since: datetime | None = None
+    """When this process began to look."""
     name: str = "ChurnModel"
 
     async def observe(self, cluster: Cluster, key: Key, now: datetime) -> ChurnModelWorld | None:
-        return await observe(self.settings, cluster, key, now)
+        world = await observe(self.settings, cluster, key, now)
+        return None if world is None else replace(world, looking_since=self.looking_since)
 
     def decide(self, world: ChurnModelWorld, now: datetime) -> Decision:
         return decide(world, now)

@@ -139,6 +139,8 @@ class ChurnModelWorld:
     unread: Mapping[str, str] = field(default_factory=dict)
     """By version: why it could not be read what its pods have counted."""
     kserve_missing: bool = False
+    looking_since: datetime | None = None
+    """What happened before that, nobody saw: None where all of it was seen."""
     alias: str | None = None
     """The registered version that the alias of champions points at."""
     tracking_problem: str | None = None

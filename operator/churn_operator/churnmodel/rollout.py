@@ -174,9 +174,12 @@ def _roll(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStatu
 
 
 def _deadline(world: ChurnModelWorld, rolling: ServedVersion, server: ServerSeen) -> datetime:
-    """Counted from when there was what could get ready: a webhook, a quota or KServe itself may be missing."""
-    began = clock.parse(rolling.since)
-    return max(began, server.made or began) + parse_duration(world.spec.rollout.progress_deadline)
+    """Counted from when what can get ready was made (a webhook, a quota or KServe may be missing), and was looked at.
+
+    While the API server is away nothing gets ready, and afterwards another process leads.
+    """
+    moments = (clock.parse(rolling.since), server.made, world.looking_since)
+    return max(filter(None, moments)) + parse_duration(world.spec.rollout.progress_deadline)
 
 
 def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:

@@ -1,16 +1,21 @@
 """What is asked of servers and pods, and what is made of it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from support.canary import canary, guarded
-from support.kinds import NOW, SETTINGS, make_object
+from support.kinds import NOW, SETTINGS, make_object, make_version, serving_world
 from support.memory import MemoryCluster
 
+from churn_operator.__main__ import Loop
+from churn_operator.api.churnmodel import VersionState
 from churn_operator.churnmodel.moves import GiveUp, Restore, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, observe
 from churn_operator.churnmodel.rollout import decide_rollout
+from churn_operator.core import clock
+from churn_operator.core.cluster import Neighbours
 from churn_operator.core.kind import Answer
 from churn_operator.core.objects import MODEL_LABEL, OWNED, Key
 
@@ -123,3 +128,14 @@ async def test_a_service_of_that_name_that_somebody_else_made_is_not_asked() -> 
     world = await seen(cluster)
     assert world.target is None
     assert "http://telco-v1-predictor.team.svc/v1/models/telco:predict" in cluster.urls
+
+
+async def test_a_version_is_not_given_up_by_an_operator_that_only_begins_to_look() -> None:
+    """Nothing got ready while the API server was away."""
+    late = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(hours=3)))
+    world = serving_world(status={"versions": [late, make_version(1)]}, runs=(), target="v1")
+    cluster = cluster_of(world, answering=["v1"])
+    await Loop(SETTINGS, cast("Neighbours", cluster)).look(TELCO)
+    states = {one["version"]: one["state"] for one in cluster.objects["ChurnModel", "telco"]["status"]["versions"]}
+    assert states == {"v2": "RollingOut", "v1": "Champion"}
+    assert isinstance(decide_rollout(await seen(cluster), NOW).move, GiveUp)

@@ -34,6 +34,7 @@ from churn_operator.predictor.__main__ import parser
 ROLLING = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=1)))
 LATE = make_version(2, VersionState.RollingOut, since=clock.stamp(NOW - timedelta(minutes=11)))
 AGO, LATELY = NOW - timedelta(minutes=10), NOW - timedelta(minutes=9)
+SILENT = make_server(2, ok=False)
 RUNS = (make_run(1, RunPhase.Accepted), make_run(2, RunPhase.Accepted))
 WAITS = make_run(1, RunPhase.AwaitingApproval)
 EXPIRED = make_run(2, RunPhase.Expired, result=make_result(2))
@@ -58,13 +59,15 @@ def rolling(version: ServedVersion = ROLLING, *servers: Any, **fields: Any) -> A
         pytest.param(serving_world(runs=(RUNS[0], EXPIRED)), Stay, id="nor one that nobody approved"),
         pytest.param(rolling(), Stay, id="a version waits for its server"),
         pytest.param(rolling(ROLLING, make_server(2, ready=False, ok=None)), Stay, id="until it is ready"),
-        pytest.param(rolling(ROLLING, make_server(2, ok=False)), Stay, id="and answers as expected"),
+        pytest.param(rolling(ROLLING, SILENT), Stay, id="and answers as expected"),
         pytest.param(rolling(ROLLING, make_server(2)), Promote, id="then it takes the traffic"),
         pytest.param(rolling(LATE, make_server(2)), Promote, id="however late"),
-        pytest.param(rolling(LATE, make_server(2, ok=False)), GiveUp, id="one that never answers is given up"),
+        pytest.param(rolling(LATE, SILENT), GiveUp, id="one that never answers is given up"),
         pytest.param(rolling(LATE, make_server(2, ready=False, ok=None)), GiveUp, id="or never gets ready"),
         pytest.param(rolling(LATE, make_server(2, ok=False, made=AGO)), GiveUp, id="for long enough"),
         pytest.param(rolling(LATE, make_server(2, ok=False, made=LATELY)), Stay, id="but not one just made"),
+        pytest.param(rolling(LATE, SILENT, looking_since=AGO), GiveUp, id="and was looked at for long enough"),
+        pytest.param(rolling(LATE, SILENT, looking_since=LATELY), Stay, id="but not one that nobody looked at"),
         pytest.param(rolling(LATE), Stay, id="nor one that could not be made"),
         pytest.param(rolling(LATE, kserve_missing=True), Stay, id="for want of KServe"),
     ],
@@ -88,11 +91,11 @@ def test_a_promotion_leaves_older_versions_alone() -> None:
 
 
 def test_giving_up_leaves_the_champion() -> None:
-    assert states(rolling(LATE, make_server(2, ok=False))) == {"v2": "RolledBack", "v1": "Champion"}
+    assert states(rolling(LATE, SILENT)) == {"v2": "RolledBack", "v1": "Champion"}
 
 
 def test_what_was_last_heard_of_a_version_that_is_given_up_is_told() -> None:
-    (given_up, _) = decide_rollout(rolling(LATE, make_server(2, ok=False)), NOW).versions
+    (given_up, _) = decide_rollout(rolling(LATE, SILENT), NOW).versions
     assert given_up.reason == "v2 was not ready after 10m: connection refused"
 
 
