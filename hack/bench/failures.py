@@ -8,6 +8,7 @@ Then one whose metrics fall mute for the time of three steps: is it promoted, or
 """
 
 import json
+import re
 import secrets
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from hack.demo.load import Load, Sample
 from hack.demo.stage import GATEWAYS, REPOSITORY, SAMPLES, Stage, gateway, members
 
 NAMESPACE = "churn-bench-failures"
+CHAMPION = "v1"
 PER_SECOND = 60
 BOUND = 10.0
 STEP_SECONDS = 30
@@ -37,6 +39,10 @@ OPERATOR = ("-n", "churn-system", "delete", "pod", "-l", "app.kubernetes.io/name
 
 OTHER_SCHEMA = "KeyError('version')"
 """An answer without what each has: the Gateway takes it for a good one, and no other than the fault's gives it."""
+AROUND = 0.25
+"""Seconds before and after a request that the Gateway had nobody to give to. Where the champion answered in both, it is
+the challenger that had no pod."""
+SERVER = re.compile(rf"{NAMESPACE}-gym-(v\d+)-predictor-")
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Outcome:
     """Seconds from the verdict to the last answer of the challenger."""
     failed: int
     others: int
-    """Failed requests that the Gateway had not given to the challenger."""
+    """Failed requests that were not the challenger's, by the Gateway's log."""
     unasked: int
     """Answers of a challenger that never became ready."""
 
@@ -92,7 +98,7 @@ def begin(stage: Stage) -> None:
         "progressDeadline": "25s",
     }
     stage.kubectl.apply(yaml.safe_dump(model))
-    wait(stage, "champion v1", lambda: holds(stage.kubectl.get("churnmodels", "gym"), "Ready"))
+    wait(stage, f"champion {CHAMPION}", lambda: holds(stage.kubectl.get("churnmodels", "gym"), "Ready"))
     install("--set=images.predictor.repository=localhost/churn-operator/faulty")
 
 
@@ -116,14 +122,15 @@ def play(stage: Stage, number: int) -> Outcome:
         verdict = time.monotonic()
         time.sleep(BOUND + 2)
     answers = [sample.at for sample in load.samples if sample.version == version]
-    own = failed_at(Kubectl(GATEWAYS).run("logs", "deployment/traefik", "--since=15m"), version)
+    given = given_to(Kubectl(GATEWAYS).run("logs", "deployment/traefik", "--since=15m"))
+    champions = [sample.at for sample in load.samples if sample.version == CHAMPION]
     after = [at for at in answers + [sample.at for sample in load.failures] if at > verdict]
     return Outcome(
         name=fault.name,
         why=next(v for v in versions(stage) if v["version"] == version)["reason"][:110],
         back=max(after, default=verdict) - verdict,
         failed=len(load.failures),
-        others=sum(not is_own(failure, own) for failure in load.failures),
+        others=sum(not is_own(failure, version, given, champions) for failure in load.failures),
         unasked=0 if gets_traffic(fault) else len(answers),
     )
 
@@ -133,15 +140,23 @@ def gets_traffic(fault: Fault) -> bool:
     return fault.happens is not None and fault.befalls is not always
 
 
-def failed_at(log: str, version: str) -> set[str]:
-    """The ids of the requests that the Gateway gave to this version and that failed, by the Gateway's log."""
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    server = f"{NAMESPACE}-gym-{version}-predictor-"
-    return {str(line.get("request_Ce-Id")) for line in lines if line.get("ServiceName", "").startswith(server)}
+def given_to(log: str) -> dict[str, str | None]:
+    """By its id, of each request that failed by the Gateway's log: to which version it was given, None for nobody."""
+    found: dict[str, str | None] = {}
+    for line in map(json.loads, filter(lambda text: text.startswith("{"), log.splitlines())):
+        server = SERVER.match(line.get("ServiceName", ""))
+        found[str(line.get("request_Ce-Id"))] = server.group(1) if server else None
+    return found
 
 
-def is_own(failure: Sample, own: set[str]) -> bool:
-    return failure.id in own or OTHER_SCHEMA in str(failure.problem)
+def is_own(failure: Sample, version: str, given: dict[str, str | None], answered: list[float]) -> bool:
+    """Whether the challenger failed it; `answered` is when requests were sent that the champion answered."""
+    if OTHER_SCHEMA in str(failure.problem):
+        return True
+    if failure.id not in given or given[failure.id] is not None:
+        return given.get(failure.id) == version
+    before = any(failure.at - AROUND <= at <= failure.at for at in answered)
+    return before and any(failure.at <= at <= failure.at + AROUND for at in answered)
 
 
 def challenge(stage: Stage, number: int) -> str:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hack.bench.failures import STILL, failed_at, gets_traffic, is_own, others
+from hack.bench.failures import STILL, gets_traffic, given_to, is_own, others
 from hack.bench.faults import FAULTS
 from hack.demo.load import Sample
 
@@ -21,22 +21,27 @@ LOG = "\n".join(
 GONE = "NotAnswered(502, 'Bad Gateway')"
 
 
+STEADY = [10 + number / 10 for number in range(50)]
+"""Ten answers of the champion a second, from second 10 to 15."""
+
+
 @pytest.mark.parametrize(
-    ("name", "problem", "own"),
+    ("name", "problem", "at", "own"),
     [
-        pytest.param("a", GONE, True, id="it was given to the challenger"),
-        pytest.param("b", GONE, False, id="to the champion"),
-        pytest.param("c", GONE, False, id="to a version whose name only begins alike"),
-        pytest.param("d", GONE, False, id="to nobody"),
-        pytest.param("e", "TimeoutError()", False, id="the Gateway never saw it fail"),
-        pytest.param("e", "KeyError('version')", True, id="an answer of another schema"),
+        pytest.param("a", GONE, 12.0, True, id="it was given to the challenger"),
+        pytest.param("b", GONE, 12.0, False, id="to the champion"),
+        pytest.param("c", GONE, 12.0, False, id="to a version whose name only begins alike"),
+        pytest.param("d", GONE, 12.0, True, id="to nobody, while the champion answered"),
+        pytest.param("d", GONE, 9.9, False, id="to nobody, before the champion answered"),
+        pytest.param("d", GONE, 15.1, False, id="to nobody, and the champion answered no more"),
+        pytest.param("e", "TimeoutError()", 12.0, False, id="the Gateway never saw it fail"),
+        pytest.param("e", "KeyError('version')", 12.0, True, id="an answer of another schema"),
     ],
 )
 def test_a_failed_request_is_the_challengers_where_the_gateway_gave_it_to_it(
-    name: str, problem: str, *, own: bool
+    name: str, problem: str, at: float, *, own: bool
 ) -> None:
-    failure = Sample(name, 12.0, 0.01, None, problem)
-    assert is_own(failure, failed_at(LOG, "v10")) is own
+    assert is_own(Sample(name, at, 0.01, None, problem), "v10", given_to(LOG), STEADY) is own
 
 
 def test_a_challenger_that_answers_the_operator_wrongly_gets_no_traffic() -> None:
