@@ -170,6 +170,7 @@ def kopf_settings(*, everywhere: bool = True) -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.posting.enabled = False
     settings.networking.request_timeout = REQUEST_SECONDS
+    settings.process.ultimate_exiting_timeout = None  # ten minutes after its tasks are ended it kills the process
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.queueing.idle_timeout = IDLE_SECONDS
     settings.watching.chunk_size = PAGE

@@ -102,3 +102,8 @@ def test_kopf_is_told_to_watch_only_our_children_and_to_write_nothing() -> None:
 
 def test_kopf_lists_a_kind_whose_listing_breaks_off_once_a_second_at_most() -> None:
     assert kopf_settings().watching.reconnect_backoff == 1
+
+
+def test_kopf_does_not_kill_the_process_whose_watches_begin_anew() -> None:
+    """It would, ten minutes after the first of them ended: seen in hack/bench/run neighbours."""
+    assert kopf_settings().process.ultimate_exiting_timeout is None
