@@ -27,14 +27,14 @@ class Sample:
     problem: str | None
 
 
-def predict(url: str, instance: dict[str, Any], timeout: float = TIMEOUT) -> dict[str, Any]:
-    """The prediction for one customer, by KServe's V1 protocol.
+def predict(url: str, instance: dict[str, Any], timeout: float = TIMEOUT, host: str = "") -> dict[str, Any]:
+    """The prediction for one customer, by KServe's V1 protocol; `host` is whom a Gateway is asked for.
 
     Raises:
         OSError: nobody answered, or not with 200.
     """
     with closing(_connection(url, timeout)) as connection:
-        return _ask(connection, url, [instance], {})[0]
+        return _ask(connection, url, [instance], {"Host": host} if host else {})[0]
 
 
 def send(url: str, instances: Sequence[dict[str, Any]], name: str, at_once: int = 20) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
-from hack.demo.load import Load, Sample
+from hack.demo.load import Load, Sample, predict
 from hack.demo.stage import GATEWAYS, SAMPLES, Stage, gateway, members
 
 MEMBERS = SAMPLES / "gym" / "gym.csv"
@@ -36,6 +37,13 @@ class Door:
 
     def load(self) -> Load:
         return Load(self.url, self.members, per_second=PER_SECOND, host=self.host)
+
+    def is_open(self) -> bool:
+        """Whether clients get through: a Gateway takes a route up some time after it was made."""
+        with suppress(OSError):
+            predict(self.url, self.members[0], host=self.host)
+            return True
+        return False
 
     def model(self) -> Object:
         return self.stage.kubectl.get("churnmodels", "gym") or {}
@@ -106,6 +114,7 @@ def door(stage: Stage) -> Door:
     stage.kubectl.apply(yaml.safe_dump(model))
     door = Door(stage, gateway("gym"), host, members())
     door.wait("champion v1", lambda: door.champion("v1"), 300)
+    door.wait("the Gateway open", door.is_open, 60)
     return door
 
 
