@@ -5,6 +5,7 @@ What a real API server makes of the writes is the integration tests' business.
 
 import itertools
 import json
+import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -114,7 +115,7 @@ class MemoryCluster:
         self._write()
         obj = self.objects[live["kind"], live["metadata"]["name"]]
         theirs = {key: value for key, value in obj.get("status", {}).items() if key in PEOPLE_WRITE}
-        obj["status"] = theirs | _copy(status)
+        obj["status"] = theirs | _over_the_wire(status)
 
     async def set_alias(self, alias: Alias) -> None:
         self._write()
@@ -138,7 +139,7 @@ class MemoryCluster:
             self.writes_left -= 1
 
     def _store(self, obj: Object) -> None:
-        made = _copy(obj)
+        made = _over_the_wire(obj)
         before = self.objects.get((made["kind"], made["metadata"]["name"]), {})
         uid = before.get("metadata", {}).get("uid", f"uid-{next(self.uids)}")
         made["metadata"] = made["metadata"] | {"uid": uid}
@@ -152,9 +153,13 @@ class MemoryCluster:
         self.objects[made["kind"], made["metadata"]["name"]] = made
 
 
-def _copy(obj: Any) -> Any:
-    """As it would come over the wire: sooner than by copy.deepcopy, which took half of the time of a history."""
+def _over_the_wire(obj: Any) -> Any:
     return json.loads(json.dumps(obj))
+
+
+def _copy(obj: Any) -> Any:
+    """Of what came over the wire: by copy.deepcopy it took half of the time of a history."""
+    return marshal.loads(marshal.dumps(obj))  # noqa: S302 - what it reads, it wrote
 
 
 def counted_text(version: str, counts: Counts) -> str:

@@ -211,11 +211,14 @@ class Histories(RuleBasedStateMachine):
         assert states.count("RollingOut") <= 1
 
     def _pass(self, *, backwards: bool) -> None:
+        asyncio.run(self._reconcile_all(backwards=backwards))
+
+    async def _reconcile_all(self, *, backwards: bool) -> None:
         for kind, name in sorted(self.cluster.objects, reverse=backwards):
             if kind in KINDS:
                 try:
                     key = Key(kind, "team", name)
-                    wake = asyncio.run(reconcile(KINDS[kind], key, self.cluster, self.cluster, self.now))
+                    wake = await reconcile(KINDS[kind], key, self.cluster, self.cluster, self.now)
                     assert wake is None or wake >= timedelta(0)
                 except (Killed, Unavailable):
                     continue
