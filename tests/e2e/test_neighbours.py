@@ -7,19 +7,29 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
+import yaml
 from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
 from hack.demo.stage import SAMPLES, Stage
 from hack.demo.storage import NAMESPACE as NEIGHBOURS
 
 T = TypeVar("T")
 SELECTOR = "serving.kserve.io/inferenceservice=gym-v1"
+NO_VERSIONS: Object = {
+    "apiVersion": "v1",
+    "kind": "ResourceQuota",
+    "metadata": {"name": "no-versions"},
+    "spec": {"hard": {"count/inferenceservices.serving.kserve.io": "0"}},
+}
+"""Those that are there stay; none comes."""
 
 
 @pytest.fixture(scope="module")
 def gym(stage: Stage) -> Stage:
     """A model that serves."""
     stage.publish_file(SAMPLES / "gym" / "gym.csv", "gym.csv")
-    stage.kubectl.apply(stage.sample("gym/churnmodel.yaml"))
+    manifest = yaml.safe_load(stage.sample("gym/churnmodel.yaml"))
+    manifest["spec"]["rollout"] = {"guard": "1s"}  # else one version waits for hours behind the one before
+    stage.kubectl.apply(yaml.safe_dump(manifest))
     wait(stage, "ChurnModel gym Ready", lambda: holds(model(stage), "Ready"), 240)
     return stage
 
@@ -30,6 +40,12 @@ def wait(stage: Stage, what: str, look: Callable[[], T | None], seconds: float) 
 
 def model(stage: Stage) -> Object | None:
     return stage.kubectl.get("churnmodels", "gym")
+
+
+def run_of_gym(name: str, reason: str, by: str) -> str:
+    spec = {"modelRef": {"name": "gym"}, "reason": reason, "requestedBy": by}
+    run = {"apiVersion": "churnops.dev/v1alpha1", "kind": "TrainingRun", "metadata": {"name": name}, "spec": spec}
+    return json.dumps(run)
 
 
 @contextmanager
@@ -66,17 +82,6 @@ def test_a_predictor_that_is_restarted_while_mlflow_is_away_comes_ready(gym: Sta
 
 
 def test_a_run_that_finds_no_object_store_goes_on_when_it_is_back(gym: Stage) -> None:
-    run = {
-        "apiVersion": "churnops.dev/v1alpha1",
-        "kind": "TrainingRun",
-        "metadata": {"name": "gym-7"},
-        "spec": {
-            "modelRef": {"name": "gym"},
-            "reason": "to see what it does without an object store",
-            "requestedBy": gym.kubectl.whoami(),
-        },
-    }
-
     def given_up() -> str | None:
         for pod in gym.kubectl.list("pods", "churnops.dev/run=gym-7"):
             for status in pod["status"].get("containerStatuses", ()):
@@ -93,7 +98,7 @@ def test_a_run_that_finds_no_object_store_goes_on_when_it_is_back(gym: Stage) ->
         return live if "finishedAt" in (live or {}).get("status", {}) else None
 
     with away(gym, "object-store"):
-        gym.kubectl.apply(json.dumps(run))
+        gym.kubectl.apply(run_of_gym("gym-7", "to see what it does without an object store", gym.kubectl.whoami()))
         said = wait(gym, "an attempt without an object store", given_up, 120)
         assert "Unavailable" in said or "DataUnreachable" in said, said
         message = wait(gym, "who is away, and since when", told, 60)
@@ -104,3 +109,23 @@ def test_a_run_that_finds_no_object_store_goes_on_when_it_is_back(gym: Stage) ->
     assert holds(ended, "Succeeded"), ended["status"]
     jobs = [job["metadata"]["name"] for job in gym.kubectl.list("jobs", "churnops.dev/run=gym-7")]
     assert jobs == ["gym-7-train"]
+
+
+def test_a_version_that_a_quota_refuses_waits_and_serves_when_the_quota_is_raised(gym: Stage) -> None:
+    gym.kubectl.apply(json.dumps(NO_VERSIONS))
+    gym.kubectl.apply(run_of_gym("gym-8", "to see what it does without room", gym.kubectl.whoami()))
+
+    def refused() -> str | None:
+        said = condition(model(gym), "RolloutHealthy")
+        return str(said["message"]) if (said["status"], said["reason"]) == ("False", "Refused") else None
+
+    def serves() -> bool:
+        status = (model(gym) or {})["status"]
+        return status["summary"]["champion"] == "v8" and holds({"status": status}, "Ready")
+
+    message = wait(gym, "who refuses", refused, 240)
+    assert "gym-v8" in message, message
+    assert "exceeded quota: no-versions" in message, message
+    assert holds(model(gym), "Ready"), "the champion serves meanwhile"
+    gym.kubectl.run("delete", "resourcequota", "no-versions")
+    wait(gym, "v8 serving", serves, 240)
