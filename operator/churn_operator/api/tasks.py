@@ -446,5 +446,7 @@ class Resolved(Model):
     """The task, to the letter."""
     spec_digest: Digest
     """Digest of the ChurnModel's data, training and gates."""
+    model_uid: Annotated[str, Field(max_length=64)] | None = None
+    """The ChurnModel's UID: one that is made anew under the name of one that was deleted is another."""
     at: Time
     """When it was frozen."""

@@ -70,7 +70,7 @@ def decide_retraining(world: ChurnModelWorld, now: datetime) -> Retraining:
 def next_number(world: ChurnModelWorld) -> int:
     """One more than any run of this model ever had."""
     used = [run.number for run in world.runs] + [number(version.version) for version in world.status.versions]
-    return max([*used, world.status.last_run]) + 1
+    return max([*used, world.taken, world.status.last_run]) + 1
 
 
 def _needs_probe(world: ChurnModelWorld, retraining: Retraining) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime
 from churn_operator.api.base import API_VERSION, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.driftmonitor import DriftMonitorStatus
+from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import Counters, RolloutPhase, RolloutStatus
 from churn_operator.api.tasks import Golden
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus
@@ -21,7 +22,7 @@ from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
 from churn_operator.core.job import Absent, JobState, observe_job, pods_of
 from churn_operator.core.kind import Answer, Cluster, champion_alias
-from churn_operator.core.objects import MODEL_LABEL, OWNED, Key, Object, is_controlled_by, name_of
+from churn_operator.core.objects import MODEL_LABEL, OWNED, Key, Object, is_controlled_by, name_of, uid_of
 from churn_operator.settings import Settings
 
 SERVING_API = "serving.kserve.io/v1beta1"
@@ -54,6 +55,23 @@ class RunSeen:
     @property
     def awaits_approval(self) -> bool:
         return self.status.phase is RunPhase.AwaitingApproval
+
+    @property
+    def model_uid(self) -> str | None:
+        """The model that it began for."""
+        return None if self.status.resolved is None else self.status.resolved.model_uid
+
+    @property
+    def compared_with(self) -> str | None:
+        """The champion when it began."""
+        resolved = self.status.resolved
+        return resolved.task.champion.version if resolved is not None and resolved.task.champion is not None else None
+
+    @property
+    def is_approved(self) -> bool:
+        """By a person, or by the model's file."""
+        approved = self.status.condition("Approved")
+        return approved is not None and approved.reason == Reason.Approved
 
     @property
     def ended_at(self) -> str | None:
@@ -118,6 +136,8 @@ class ChurnModelWorld:
     status: ChurnModelStatus
     digest: str
     runs: tuple[RunSeen, ...] = ()
+    taken: int = 0
+    """The highest number of a run that began for a model of this name, which was deleted since."""
     monitors: tuple[MonitorSeen, ...] = ()
     servers: tuple[ServerSeen, ...] = ()
     target: str | None = None
@@ -259,6 +279,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
     children = tuple(c for c in (*services, *jobs, *servers, *monitors, *(routes or ())) if is_controlled_by(c, obj))
     addressed = {name_of(one): one for one in services if name_of(one) != key.name or is_controlled_by(one, obj)}
     alias, problem = await champion_alias(cluster, tracking_uri(settings, spec), f"{key.namespace}.{key.name}")
+    seen = [_run(run) for run in runs]
+    own = [run for run in seen if run.model_uid in (None, uid_of(obj))]
     slot = int(now.timestamp() // parse_duration(spec.retraining.probe_interval).total_seconds())
     return ChurnModelWorld(
         settings=settings,
@@ -267,7 +289,8 @@ async def observe(settings: Settings, cluster: Cluster, key: Key, now: datetime)
         spec=spec,
         status=status,
         digest=spec_digest(spec),
-        runs=tuple(sorted((_run(run) for run in runs), key=lambda run: run.number)),
+        runs=tuple(sorted(own, key=lambda run: run.number)),
+        taken=max((run.number for run in seen if run not in own), default=0),
         monitors=tuple(
             MonitorSeen(name_of(m), DriftMonitorStatus.model_validate(m.get("status", {}))) for m in monitors
         ),

@@ -10,7 +10,8 @@ from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import RolloutStatus
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Restore, Return
 from churn_operator.churnmodel.observe import ChurnModelWorld
-from churn_operator.churnmodel.versions import accepted, champion_of, rolling_of
+from churn_operator.churnmodel.policies import accepted
+from churn_operator.churnmodel.versions import champion_of, rolling_of
 from churn_operator.core.objects import Violation
 
 

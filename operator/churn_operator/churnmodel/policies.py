@@ -51,7 +51,7 @@ Hold = Callable[[ChurnModelWorld, Wish, datetime], Violation | None]
 
 def never_trained(world: ChurnModelWorld) -> Wish | None:
     """No version was ever accepted."""
-    if world.status.versions or any(run.status.phase is RunPhase.Accepted for run in world.runs):
+    if world.status.versions or accepted(world) is not None:
         return None
     return Wish(Trigger.Initial, "No version has been accepted yet.")
 
@@ -132,7 +132,7 @@ def cooling_down(world: ChurnModelWorld, wish: Wish, now: datetime) -> Violation
     last = next((run for run in reversed(world.runs) if run.is_measured), None)
     if last is None or last.ended_at is None:
         return None
-    pause = _pause(world, wish, last)
+    pause = timedelta(0) if outdated(world, last) else _pause(world, wish, last)
     until = clock.parse(last.ended_at) + pause
     if now >= until:
         return None
@@ -220,7 +220,7 @@ def tried(world: ChurnModelWorld) -> frozenset[tuple[str, str | None]]:
         (run.status.resolved.spec_digest, run.status.revision)
         for run in world.runs
         if run.status.resolved is not None and run.is_measured and not worth_repeating(run)
-        if run.spec.candidate is None
+        if run.spec.candidate is None and outdated(world, run) is None
     }
     return frozenset(by_versions | by_runs)
 
@@ -266,9 +266,9 @@ def _judges(world: ChurnModelWorld, run: RunSeen, version: str) -> bool:
     resolved = run.status.resolved
     if resolved is None or not run.is_measured:
         return True
-    compared = resolved.task.champion.version if resolved.task.champion else None
     serves = world.champion.version if world.champion else None
-    return (resolved.spec_digest, compared) == (world.digest, serves) and not worth_repeating(run)
+    is_same = (resolved.spec_digest, run.compared_with) == (world.digest, serves)
+    return is_same and not worth_repeating(run) and outdated(world, run) is None
 
 
 def drifting(world: ChurnModelWorld) -> MonitorSeen | None:
@@ -283,10 +283,33 @@ def drifting(world: ChurnModelWorld) -> MonitorSeen | None:
 
 def unserved(world: ChurnModelWorld) -> str | None:
     """A version that was accepted and is on its way to traffic."""
-    newest = max((number(version.version) for version in world.status.versions), default=0)
-    waiting = [run for run in world.runs if run.status.phase is RunPhase.Accepted and run.number > newest]
+    waiting = accepted(world)
     rolling = [version.version for version in world.status.versions if version.state == "RollingOut"]
-    return waiting[-1].status.version if waiting else next(iter(rolling), None)
+    return waiting.status.version if waiting is not None else next(iter(rolling), None)
+
+
+def accepted(world: ChurnModelWorld) -> RunSeen | None:
+    """The newest accepted run that is to be served."""
+    return next((run for run in reversed(world.runs) if is_waiting(world, run) and outdated(world, run) is None), None)
+
+
+def is_waiting(world: ChurnModelWorld, run: RunSeen) -> bool:
+    """It was accepted, and no version was made of it, nor of a newer one: then it is past its time."""
+    newest = max((number(version.version) for version in world.status.versions), default=0)
+    return run.status.phase is RunPhase.Accepted and run.number > newest
+
+
+def outdated(world: ChurnModelWorld, run: RunSeen) -> str | None:
+    """Why an accepted run that waits is not taken: it was accepted by terms, or beside a champion, of another time."""
+    if not is_waiting(world, run):
+        return None
+    if world.spec.approval.required and not run.is_approved:
+        return "nobody approved it, and spec.approval asks for that since."
+    serves = world.champion.version if world.champion else None
+    is_beside = run.is_approved or (run.status.resolved is not None and run.status.resolved.task.comparisons)
+    if is_beside and run.compared_with != serves:
+        return f"it was compared with {run.compared_with or 'no champion'}, and {serves or 'no version'} serves now."
+    return None
 
 
 def number(version: str) -> int:

@@ -21,7 +21,7 @@ from churn_operator.churnmodel.decide import Content, Decision, Held, Open
 from churn_operator.churnmodel.fallback import SETTLING, fallback_of
 from churn_operator.churnmodel.moves import Decline, GiveUp, Promote, Replay, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, RunSeen, ServerSeen
-from churn_operator.churnmodel.policies import probed
+from churn_operator.churnmodel.policies import outdated, probed
 from churn_operator.churnmodel.rollout import route_problem
 from churn_operator.churnmodel.versions import rolling_of
 from churn_operator.core import clock
@@ -89,7 +89,7 @@ def _back(version: ServedVersion, what: str, violation: Violation) -> Judgement:
 def _last_run(world: ChurnModelWorld, decision: Decision, problem: Violation | None) -> int:
     """Of the run that was just opened, too: what the next look will say, so that it has nothing to write."""
     opened = decision.retraining.number if isinstance(decision.retraining, Open) and problem is None else 0
-    return max([opened, world.status.last_run, *(run.number for run in world.runs)])
+    return max([opened, world.taken, world.status.last_run, *(run.number for run in world.runs)])
 
 
 def _ready(world: ChurnModelWorld, decision: Decision, problem: Violation | None, now: datetime) -> Judgement:
@@ -214,7 +214,7 @@ def _trained(world: ChurnModelWorld, decision: Decision, problem: Violation | No
             return Judgement("Trained", None, hold.violation.reason, f"No run was opened: {hold.violation.message}")
         return Judgement("Trained", None, Reason.Waiting, "No run was opened.")
     run = world.runs[-1]
-    holds, reason, verdict = _verdict(run)
+    holds, reason, verdict = _verdict(world, run)
     message = f"TrainingRun {run.name} ({run.spec.trigger}) {verdict}"
     if world.tracking_problem is not None:
         holds, reason = None, Reason.TrackingUnavailable
@@ -224,13 +224,15 @@ def _trained(world: ChurnModelWorld, decision: Decision, problem: Violation | No
         message += f" Another run ({held.wish.trigger}) waits: {held.violation.message}"
     waiting = next((r for r in world.runs if r.awaits_approval and r is not run), None)
     if waiting is not None:
-        message += f" TrainingRun {waiting.name} {_verdict(waiting)[2]}"
+        message += f" TrainingRun {waiting.name} {_verdict(world, waiting)[2]}"
     return Judgement("Trained", holds, reason, message)
 
 
-def _verdict(run: RunSeen) -> tuple[bool | None, Reason, str]:
+def _verdict(world: ChurnModelWorld, run: RunSeen) -> tuple[bool | None, Reason, str]:
     said = {condition.type: condition.message for condition in run.status.conditions}
     match run.status.phase:
+        case RunPhase.Accepted if (why := outdated(world, run)) is not None:
+            return False, Reason.RunNotApproved, f"was accepted, and is not served: {why}"
         case RunPhase.Accepted:
             return True, Reason.RunAccepted, f"was accepted: {said.get('GatesPassed', '')}"
         case RunPhase.AwaitingApproval:

@@ -24,10 +24,10 @@ from churn_operator.churnmodel.moves import GiveUp, Move, Promote, Replay, Resto
 from churn_operator.churnmodel.observe import COUNTED, ChurnModelWorld, Constant, ServerSeen, as_counts, splits
 from churn_operator.churnmodel.orders import handled, obey, pending
 from churn_operator.churnmodel.pods import crash
+from churn_operator.churnmodel.policies import accepted
 from churn_operator.churnmodel.progress import based, progress_after
 from churn_operator.churnmodel.shadow import shadowed
 from churn_operator.churnmodel.versions import (
-    accepted,
     champion_of,
     guard_ends,
     guarding,

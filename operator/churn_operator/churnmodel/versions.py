@@ -4,12 +4,9 @@ from datetime import datetime
 
 from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import Quarantine, ServedVersion, VersionState
-from churn_operator.api.reasons import Reason
-from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.fallback import fallback_of
 from churn_operator.churnmodel.moves import Decline, GiveUp, Move, Promote, Replay, Restore, Return, Shift, Start, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, Constant, RunSeen, server_name
-from churn_operator.churnmodel.policies import number
 from churn_operator.core import clock
 from churn_operator.core.objects import identity
 
@@ -39,15 +36,6 @@ def warm(world: ChurnModelWorld, now: datetime) -> ServedVersion | None:
     before = guarding(world, now)
     server = None if before is None else world.server(before.version)
     return before if server is not None and server.answers else None
-
-
-def accepted(world: ChurnModelWorld) -> RunSeen | None:
-    """The newest accepted run that no version was made of; an older one than the newest version is past its time."""
-    newest = max((number(version.version) for version in world.status.versions), default=0)
-    return next(
-        (r for r in reversed(world.runs) if r.status.phase is RunPhase.Accepted and r.number > newest),
-        None,
-    )
 
 
 def version_of(world: ChurnModelWorld, run: RunSeen, now: datetime) -> ServedVersion:
@@ -104,7 +92,7 @@ def quarantine_after(world: ChurnModelWorld, move: Move, now: datetime) -> tuple
 
 def _accepted_because(run: RunSeen) -> str:
     approved = run.status.condition("Approved")
-    said = f" {approved.message}" if approved is not None and approved.reason == Reason.Approved else ""
+    said = f" {approved.message}" if approved is not None and run.is_approved else ""
     return f"{run.name} passed every gate.{said}"[:1024]
 
 

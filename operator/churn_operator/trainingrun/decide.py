@@ -12,7 +12,7 @@ from churn_operator.api.trainingrun import RunPhase
 from churn_operator.core import clock
 from churn_operator.core.digest import spec_digest
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
-from churn_operator.core.objects import Violation
+from churn_operator.core.objects import Violation, name_of, uid_of
 from churn_operator.trainingrun import approval
 from churn_operator.trainingrun.observe import ModelView, TrainingRunWorld, number_of
 from churn_operator.trainingrun.policies import refuse
@@ -116,6 +116,12 @@ def decide(world: TrainingRunWorld, now: datetime) -> Decision:
     if status.finished_at is not None:
         left = clock.parse(status.finished_at) + JOB_KEPT - now
         return Rest(keep_job=left > timedelta(0), wake=left if left > timedelta(0) else None)
+    orphaned = _orphaned(world)
+    return _proceed(world, now) if orphaned is None else Fail(orphaned)
+
+
+def _proceed(world: TrainingRunWorld, now: datetime) -> Decision:
+    status = world.status
     if status.resolved is not None and status.result is not None:
         return _measured(world, status.resolved, status.result, now)
     if world.tracking_problem is not None and isinstance(world.job, Absent):
@@ -131,6 +137,15 @@ def decide(world: TrainingRunWorld, now: datetime) -> Decision:
             return Fail(violation, revision)
         case Finished(text):
             return _judge(world, status.resolved, text, now)
+
+
+def _orphaned(world: TrainingRunWorld) -> Violation | None:
+    """What it was judged by is not what the model of that name asks now."""
+    model, resolved = world.model, world.status.resolved
+    if model is None or resolved is None or resolved.model_uid in (None, uid_of(model.object)):
+        return None
+    message = f"The ChurnModel {name_of(model.object)} that it began for was deleted; the one there now is another."
+    return Violation(Reason.Superseded, message)
 
 
 def _start(world: TrainingRunWorld, now: datetime) -> Decision:
@@ -198,7 +213,7 @@ def resolve(world: TrainingRunWorld, model: ModelView, now: datetime) -> Resolve
         champion=_champion(model),
         comparisons=_comparisons(spec),
     )
-    return Resolved(task=task, spec_digest=spec_digest(spec), at=clock.stamp(now))
+    return Resolved(task=task, spec_digest=spec_digest(spec), model_uid=uid_of(model.object), at=clock.stamp(now))
 
 
 def _champion(model: ModelView) -> ChampionRef | None:

@@ -4,7 +4,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
-from unit.loop.test_histories import MANY, SPEC, Histories
+from support.kinds import make_object
+from unit.loop.test_canary_histories import SPEC as CANARY
+from unit.loop.test_canary_histories import CanaryHistories
+from unit.loop.test_histories import MANY, MEASURED, SPEC, Histories
 
 from churn_operator.api.approval import ApprovalSpec
 from churn_operator.core.clock import stamp
@@ -20,6 +23,12 @@ class Approvals(Histories):
     @initialize()
     def nobody_agreed_yet(self) -> None:
         self.agreed: set[str] = set()
+        self.begun: set[str] = set()
+
+    @rule(required=st.booleans())
+    def approval_is_switched(self, *, required: bool) -> None:
+        """By somebody who may: what begins from now on is judged by it."""
+        self._model()["spec"]["approval"]["required"] = required
 
     @rule(decision=st.sampled_from(["Approved", "Rejected"]), rightly=st.booleans())
     def a_person_decides(self, decision: str, *, rightly: bool) -> None:
@@ -39,8 +48,11 @@ class Approvals(Histories):
             if rightly:
                 self.agreed.add(run["metadata"]["name"])
 
-    @rule(answer=st.sampled_from(["yes", "no", "another yes", "file", "another file", "meddled", "none"]))
-    def a_course(self, answer: str) -> None:
+    @rule(
+        answer=st.sampled_from(["yes", "no", "another yes", "file", "another file", "meddled", "none"]),
+        writes=st.none() | st.integers(0, 3),
+    )
+    def a_course(self, answer: str, writes: int | None = None) -> None:
         """There is new data, a run on it that passes its gates, an answer of people, and time for a server."""
         self.the_source_changes()
         self.look(60, None)
@@ -60,7 +72,7 @@ class Approvals(Histories):
                 self.somebody_meddles_with_what_was_measured()
             case _:
                 pass
-        self.look(1, None)
+        self.look(1, writes)
         self.a_server_starts(answers=True)
         self.look(1, None)
 
@@ -74,14 +86,18 @@ class Approvals(Histories):
             self.agreed.discard(run["metadata"]["name"])
 
     @invariant()
-    def nothing_gets_a_server_that_nobody_agreed_to(self) -> None:
-        for version in self._model().get("status", {}).get("versions", ()):
-            assert version["run"] in self.agreed
+    def nothing_begins_that_nobody_agreed_to_where_that_is_asked_for(self) -> None:
+        begun = {version["run"] for version in self._model().get("status", {}).get("versions", ())}
+        if self._model()["spec"]["approval"]["required"]:
+            assert begun <= self.agreed | self.begun
+        self.begun |= begun
 
-    @invariant()
-    def an_accepted_run_was_agreed_to(self) -> None:
-        accepted = {run["metadata"]["name"] for run in self._runs() if run.get("status", {}).get("phase") == "Accepted"}
-        assert accepted <= self.agreed
+    def asked_for(self, number: int) -> str:
+        """Its name: a run that alice made by hand, and nobody owns."""
+        name = f"telco-{number}"
+        spec = {"modelRef": {"name": "telco"}, "trigger": "Manual", "reason": "so", "requestedBy": "alice"}
+        self.cluster.objects["TrainingRun", name] = make_object("TrainingRun", name, spec)
+        return name
 
     @invariant()
     def what_a_person_wrote_stays(self) -> None:
@@ -98,6 +114,52 @@ class Approvals(Histories):
 
     def _waiting(self) -> list[dict[str, Any]]:
         return [run for run in self._runs() if run.get("status", {}).get("phase") == "AwaitingApproval"]
+
+
+class PeopleAndCanaries(Approvals, CanaryHistories):
+    """Canaries that need a yes, beside runs that people ask for, whoever says the yes."""
+
+    spec = CANARY.model_copy(update={"approval": Approvals.spec.approval})
+
+    @rule(number=st.integers(1, 3), yes=st.sampled_from(["alice", "bob"]), writes=st.none() | st.integers(0, 3))
+    def a_person_asks_for_a_run(self, number: int, yes: str, writes: int | None) -> None:
+        """And she, or another person, approves it."""
+        last = max((int(run["metadata"]["name"].rpartition("-")[2]) for run in self._runs()), default=0)
+        name = self.asked_for(last + number)
+        self.look(1, writes)
+        self.a_training_job_ends(0.9)
+        self.look(1, None)
+        for run in self._waiting():
+            if run["metadata"]["name"] == name:
+                self._says_yes(run, yes)
+        self.look(1, writes)
+        self.a_server_starts(answers=True)
+        self.look(1, None)
+
+    def _says_yes(self, run: dict[str, Any], who: str) -> None:
+        digest = run["status"]["evidenceDigest"]
+        written = {"decision": "Approved", "by": who, "at": stamp(self.now), "evidenceDigest": digest}
+        run["status"].setdefault("approval", written)
+        if run["status"]["approval"] == written and who != run["spec"]["requestedBy"]:
+            self.agreed.add(run["metadata"]["name"])
+
+    @invariant()
+    def one_run_at_a_time(self) -> None:
+        """But for those that people ask for."""
+        open_runs = [run for run in self._runs() if run.get("status", {}).get("phase") not in MEASURED]
+        assert len([run for run in open_runs if run["spec"]["trigger"] != "Manual"]) <= 1
+
+    @invariant()
+    def nothing_is_settled_twice_on_the_same_data(self) -> None:
+        """But by people, who may ask for what they like."""
+
+    @invariant()
+    def no_number_is_used_twice_and_none_is_left_out(self) -> None:
+        """But by people, who may leave some out."""
+
+    @invariant()
+    def no_more_than_one_run_waits_for_people(self) -> None:
+        """But for a moment, while the older one is not told yet."""
 
 
 def served(history: Approvals) -> list[str]:
@@ -134,5 +196,34 @@ def test_a_run_that_nobody_answers_expires_and_nothing_is_served() -> None:
     assert served(history) == []
 
 
+def test_an_accepted_run_of_a_model_that_was_deleted_is_not_served_by_another_of_its_name() -> None:
+    """Who may make and delete models, and may not approve, would else have its say on what serves."""
+    history = begun()
+    history.approval_is_switched(required=False)
+    name = history.asked_for(1)
+    history.look(1, None)
+    history.a_training_job_ends(0.9)
+    history.look(1, None)
+    assert served(history) == ["v1"]
+    run, model = history.cluster.objects["TrainingRun", name], make_object("ChurnModel", "telco", SPEC.to_dict())
+    model["metadata"]["uid"] = "another"
+    history.cluster.objects = {("TrainingRun", name): run, ("ChurnModel", "telco"): model}
+    history.approval_is_switched(required=True)
+    history.the_usual_course(0.0, 1, answers=True)
+    assert served(history) == []
+    assert phases(history) == ["Accepted", "AwaitingApproval"]
+
+
+def test_a_run_ends_whose_model_was_deleted_and_made_anew() -> None:
+    history = begun()
+    name = history.asked_for(1)
+    history.look(1, None)
+    history.cluster.objects["ChurnModel", "telco"]["metadata"]["uid"] = "another"
+    history.look(1, None)
+    assert history.cluster.objects["TrainingRun", name]["status"]["reason"] == "Superseded"
+
+
 TestApprovals = Approvals.TestCase
 TestApprovals.settings = MANY
+TestPeopleAndCanaries = PeopleAndCanaries.TestCase
+TestPeopleAndCanaries.settings = MANY

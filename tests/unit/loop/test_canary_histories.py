@@ -109,14 +109,18 @@ class CanaryHistories(Histories):
             self.clients_ask(3000, readable=True)
             self.look(60, None)
 
-    @rule(action=st.sampled_from(["Promote", "Abort", "Rollback"]), of=st.none() | st.integers(0, 3))
-    def a_person_orders(self, action: str, of: int | None) -> None:
+    @rule(
+        action=st.sampled_from(["Promote", "Abort", "Rollback"]),
+        of=st.none() | st.integers(0, 3),
+        writes=st.none() | st.integers(0, 3),
+    )
+    def a_person_orders(self, action: str, of: int | None, writes: int | None) -> None:
         """Of a version that is named, or of the one that is meant anyway."""
         named = dict(enumerate(v["version"] for v in self._versions())).get(-1 if of is None else of)
         order = {"action": action, "by": "alice", "at": stamp(self.now), "reason": "so"}
         order |= {} if named is None else {"version": named}
         self._model().setdefault("status", {})["command"] = order
-        self.look(1, None)
+        self.look(1, writes)
 
     @rule()
     def a_challenger_falls_silent(self) -> None:
