@@ -18,13 +18,8 @@ from churn_operator.churnmodel.observe import ChurnModelWorld, MonitorSeen, RunS
 from churn_operator.core import clock
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
 from churn_operator.core.objects import CHAMPION_ALIAS, Violation
+from churn_operator.core.repeat import WORTH_REPEATING, pause_after
 
-RETRY_AFTER = timedelta(minutes=1)
-"""A run that failed because a neighbour was away is repeated after this long, then twice as long, and so on."""
-WORTH_REPEATING = frozenset(
-    {Reason.TrackingUnavailable, Reason.StorageUnavailable, Reason.DataUnreachable, Reason.ResultUnreadable}
-)
-"""Failures that say nothing about the data or the spec."""
 DATA_AT_FAULT = frozenset(reason for reason in Reason if reason.startswith(("Data", "Column"))) | {
     Reason.TargetMissing,
     Reason.PositiveLabelUnknown,
@@ -144,8 +139,7 @@ def _pause(world: ChurnModelWorld, wish: Wish, last: RunSeen) -> timedelta:
     cooldown = parse_duration(world.spec.retraining.cooldown)
     if worth_repeating(last):
         streak = len(list(takewhile(worth_repeating, (run for run in reversed(world.runs) if run.is_measured))))
-        doubled: timedelta = RETRY_AFTER * 2 ** min(streak - 1, 10)
-        return min(doubled, cooldown)
+        return pause_after(streak, cooldown)
     if wish.trigger is Trigger.RegistryMoved:
         return timedelta(0)
     if last.status.resolved is not None and last.status.resolved.spec_digest != world.digest:

@@ -4,7 +4,7 @@ The Job's last words are read once: the status keeps them, and with them when a 
 Want of anything but the challenger's own answers speaks neither for nor against it.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from churn_operator.api.analysis import TestOutcome, Verdict
 from churn_operator.api.churnmodel import ServedVersion
@@ -17,9 +17,7 @@ from churn_operator.churnmodel.versions import champion_of
 from churn_operator.core import clock
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
 from churn_operator.core.objects import Violation
-
-FIRST_PAUSE = timedelta(minutes=1)
-LONGEST_PAUSE = timedelta(hours=1)
+from churn_operator.core.repeat import pause_after
 
 
 def shadowed(
@@ -65,9 +63,7 @@ def _heard(world: ChurnModelWorld) -> ShadowResult | Violation | None:
 
 
 def _again(shadow: ShadowStatus, now: datetime) -> ShadowStatus:
-    """After a pause that doubles each time."""
-    pause = min(FIRST_PAUSE * 2 ** min(shadow.attempt - 1, 10), LONGEST_PAUSE)
-    return shadow.model_copy(update={"retry_at": clock.stamp(now + pause)})
+    return shadow.model_copy(update={"retry_at": clock.stamp(now + pause_after(shadow.attempt))})
 
 
 def _untold(progress: RolloutStatus, shadow: ShadowStatus, why: Violation, outcome: TestOutcome) -> RolloutStatus:

@@ -24,6 +24,12 @@ NOT_STARTED, TERMINATED, LOST = 128, 143, 255
 when it came up again."""
 WORTH_ANOTHER = (EXIT_UNAVAILABLE, NOT_STARTED, TERMINATED, LOST)
 """Exit codes that the retries are for; any other comes again with the same input, and ends the Job at once."""
+RETRIES = 6
+"""A neighbour that is away gets this many more chances where much hangs on one Job.
+
+No standing wish repeats a run that a person asked for, and the next tick of a schedule may be a day away. Kubernetes'
+pauses before them, 10 s and then twice as long each time, make ten and a half minutes.
+"""
 ENDED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
 """Conditions of a Job that ended, or whose end is decided."""
 

@@ -1,16 +1,10 @@
 """The objects a TrainingRun is to have: one Job."""
 
 from churn_operator.api.tasks import Resolved
-from churn_operator.core.job import JobOrder, build_job
+from churn_operator.core.job import RETRIES, JobOrder, build_job
 from churn_operator.core.objects import MODEL_LABEL, Desired
 from churn_operator.trainingrun.decide import Accept, Await, Decision, Decline, Fail, Reject, Rest, Train
 from churn_operator.trainingrun.observe import RUN_LABEL, TrainingRunWorld, job_name
-
-RETRIES = 6
-"""A neighbour that is away gets this many more chances: no standing wish repeats a run that a person asked for.
-
-Kubernetes' pauses before them, 10 s and then twice as long each time, make ten and a half minutes.
-"""
 
 
 def build(world: TrainingRunWorld, decision: Decision) -> tuple[Desired, ...]:

@@ -11,9 +11,9 @@ from churn_operator.api.churnmodel import VersionState
 from churn_operator.api.results import encode_result
 from churn_operator.api.tasks import Candidate
 from churn_operator.core import clock
-from churn_operator.core.job import Absent, Broken, Finished, Running
+from churn_operator.core.job import RETRIES, Absent, Broken, Finished, Running
 from churn_operator.core.objects import Violation
-from churn_operator.trainingrun.build import RETRIES, build
+from churn_operator.trainingrun.build import build
 from churn_operator.trainingrun.decide import (
     JOB_KEPT,
     Accept,
