@@ -63,12 +63,15 @@ def conditions(
 def _message(judgement: Judgement, before: Condition | None, now: datetime) -> str:
     """The message; where a neighbour is away it begins with the time since when.
 
-    A transition time cannot tell: what was unknown for another reason before has made no transition.
+    A transition time cannot tell: what was unknown for another reason before has made no transition. Nor can a Job that
+    missed it anew: it knows nothing of the Job before.
     """
     has_ended = judgement.type == OUTCOME and judgement.holds is False
-    is_repeated = SAID.search(judgement.message) is not None
-    if judgement.reason not in AWAY or has_ended or is_repeated:
+    said = SAID.search(judgement.message)
+    if judgement.reason not in AWAY or has_ended or (said and said.start() > 0):
         return judgement.message
     was_away = before is not None and before.reason == judgement.reason and before.message.startswith(SINCE)
-    since = before.message.partition(": ")[0] if before is not None and was_away else SINCE + stamp(now)
-    return f"{since}: {judgement.message}"
+    if before is None or not was_away:
+        return judgement.message if said else f"{SINCE}{stamp(now)}: {judgement.message}"
+    since, told = before.message.partition(": ")[0], judgement.message[said.end() if said else 0 :]
+    return f"{since}: {told}"

@@ -74,6 +74,14 @@ def test_what_is_repeated_as_it_was_said_is_not_said_to_be_since_twice() -> None
     assert again.message == first.message == f"Since {stamp(NOW)}: It does not answer."
 
 
+def test_what_began_anew_is_since_the_first_time() -> None:
+    first = judged(judgement("Ready", "StorageUnavailable", holds=False))
+    said = f"Since {stamp(LATER)}: No answer. Attempt 1 of 7 ended so."
+    (again,) = conditions((first,), (Judgement("Ready", False, first.reason, said),), 1, LATER)  # noqa: FBT003 - a condition's status
+    assert again.message == f"Since {stamp(NOW)}: No answer. Attempt 1 of 7 ended so."
+    assert judged(UNDER_WAY, Judgement("Trained", None, "StorageUnavailable", said)).message == said
+
+
 @pytest.mark.parametrize("who", ["DriftMonitor telco: ", "No run was opened: "])
 def test_what_somebody_else_said_to_be_since_is_since_then(who: str) -> None:
     said = f"{who}{judged(judgement('Ready', 'StorageUnavailable', holds=False)).message}"
