@@ -236,6 +236,7 @@ STATUSES: list[Any] = [
             last_check_at=kinds.EARLIER,
             last_scheduled_at=kinds.EARLIER,
             next_check_at=kinds.EARLIER,
+            failures=1,
             problem="none",
             links={"report": "http://m/r"},
             checks=[

@@ -153,9 +153,11 @@ class DriftMonitorStatus(Model):
     last_check_at: Time | None = None
     """When a check last ended."""
     last_scheduled_at: Time | None = None
-    """The tick of the schedule that was last acted on."""
+    """The tick that was last acted on: the schedule's, or the moment of a repetition."""
     next_check_at: Time | None = None
-    """The next tick."""
+    """The schedule's next tick, or sooner: the moment at which a check that came to nothing is repeated."""
+    failures: Annotated[int, Field(ge=0)] = 0
+    """How many checks in a row gave no result because somebody was away: each doubles the pause before the next."""
     problem: Text | None = None
     """Why the last check gave no result."""
     links: MonitorLinks | None = None

@@ -5,14 +5,14 @@ from churn_operator.api.churnmodel import ChurnModelSpec, ServedVersion
 from churn_operator.api.inference_log import root
 from churn_operator.api.tasks import DriftTask, LoggedRows
 from churn_operator.core import clock
-from churn_operator.core.job import JobOrder, build_job
+from churn_operator.core.job import RETRIES, JobOrder, build_job
 from churn_operator.core.objects import MODEL_LABEL, Desired
 from churn_operator.driftmonitor.decide import Compare, Decision, Record, Rest, Wait, settled
 from churn_operator.driftmonitor.observe import MONITOR_LABEL, TICK_LABEL, VERSION_LABEL, DriftMonitorWorld
 
 RESOURCES = Resources(requests={"cpu": "250m", "memory": "384Mi"}, limits={"memory": "2Gi"})
-DEADLINE = 1800
-RETRIES = 1
+DEADLINE = 3600
+"""Half of it may pass before the last attempt: in pauses, and in waiting three minutes in each for a silent store."""
 
 
 def build(world: DriftMonitorWorld, decision: Decision) -> tuple[Desired, ...]:

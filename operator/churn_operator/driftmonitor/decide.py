@@ -9,6 +9,7 @@ from churn_operator.api.tasks import DriftResult
 from churn_operator.core import clock
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
 from churn_operator.core.objects import Violation
+from churn_operator.core.repeat import WORTH_REPEATING, pause_after
 from churn_operator.driftmonitor.observe import CheckJob, DriftMonitorWorld
 from churn_operator.driftmonitor.policies import CHECKS_KEPT, overlap
 from churn_operator.driftmonitor.schedule import last_tick, next_tick
@@ -41,12 +42,14 @@ class Record:
     checks: tuple[Check, ...]
     result: DriftResult | None
     violation: Violation | None
-    wake: timedelta | None
+    failures: int
+    next_check: datetime
+    wake: timedelta
 
 
 @dataclass(frozen=True)
 class Rest:
-    """Until the next tick."""
+    """Until the next check."""
 
     wake: timedelta | None
 
@@ -66,7 +69,7 @@ def decide(world: DriftMonitorWorld, now: datetime) -> Decision:
     if world.spec.current.predictions is not None and world.champion.log_url is None:
         return Wait(Violation(Reason.NotLogged, _not_logged(world.champion.version)))
     try:
-        due, coming = last_tick(world.spec.schedule, now), next_tick(world.spec.schedule, now)
+        due, coming = _ticks(world, now)
     except ValueError as error:
         return Wait(Violation(Reason.ScheduleInvalid, f"spec.schedule: {error}."), wake=None)
     done, job = settled(world), world.last_job
@@ -92,6 +95,19 @@ def settled(world: DriftMonitorWorld) -> datetime | None:
     return clock.parse(status.last_scheduled_at)
 
 
+def _ticks(world: DriftMonitorWorld, now: datetime) -> tuple[datetime, datetime]:
+    """When a check was last due, and when the next one is: by the schedule, or as a repetition between its ticks.
+
+    Raises:
+        ValueError: the schedule is none.
+    """
+    due, coming = last_tick(world.spec.schedule, now), next_tick(world.spec.schedule, now)
+    if not failures_before(world) or world.status.next_check_at is None:
+        return due, coming
+    again = clock.parse(world.status.next_check_at)
+    return (max(due, again), coming) if again <= now else (due, min(coming, again))
+
+
 def _follow(world: DriftMonitorWorld, job: CheckJob, due: datetime, now: datetime) -> Decision:
     match job.state:
         case Absent():
@@ -101,12 +117,23 @@ def _follow(world: DriftMonitorWorld, job: CheckJob, due: datetime, now: datetim
         case Running(problem):
             return Compare(job.tick, problem)
         case Broken(violation):
-            return Record(job, checks_before(world), None, violation, _rest(world, job, now))
+            return _record(world, job, violation, now)
         case Finished(text):
-            result = parse_result(text, DriftResult)
-            if isinstance(result, Violation):
-                return Record(job, checks_before(world), None, result, _rest(world, job, now))
-            return Record(job, _checks(world, result, now), result, None, _rest(world, job, now))
+            return _record(world, job, parse_result(text, DriftResult), now)
+
+
+def _record(world: DriftMonitorWorld, job: CheckJob, found: DriftResult | Violation, now: datetime) -> Record:
+    result, violation = (None, found) if isinstance(found, Violation) else (found, None)
+    checks = checks_before(world) if result is None else _checks(world, result, now)
+    is_missed = violation is not None and violation.reason in WORTH_REPEATING
+    failures = failures_before(world) + 1 if is_missed else 0
+    coming = _next_check(world, job, failures, now)
+    return Record(job, checks, result, violation, failures, coming, wake=max(coming - now, timedelta(0)))
+
+
+def failures_before(world: DriftMonitorWorld) -> int:
+    """The checks against this champion that came to nothing, up to the last: a promotion starts anew."""
+    return world.status.failures if settled(world) is not None else 0
 
 
 def checks_before(world: DriftMonitorWorld) -> tuple[Check, ...]:
@@ -128,8 +155,13 @@ def _checks(world: DriftMonitorWorld, result: DriftResult, now: datetime) -> tup
     return (Check(window=result.window, share=result.share, at=clock.stamp(now)), *before)[:CHECKS_KEPT]
 
 
-def _rest(world: DriftMonitorWorld, job: CheckJob, now: datetime) -> timedelta:
-    """A tick that passed while the check ran is made up for at once."""
-    if last_tick(world.spec.schedule, now) > job.tick:
-        return timedelta(0)
-    return next_tick(world.spec.schedule, now) - now
+def _next_check(world: DriftMonitorWorld, job: CheckJob, failures: int, now: datetime) -> datetime:
+    """A tick that passed while the check ran is made up for at once, and no repetition takes the next one's place.
+
+    It is later than the one that ended, also by a clock that was put back meanwhile: that one would not come again.
+    """
+    end = max(now, job.tick)
+    due, coming = last_tick(world.spec.schedule, end), next_tick(world.spec.schedule, end)
+    if due > job.tick:
+        return due
+    return min(coming, end + pause_after(failures)) if failures else coming

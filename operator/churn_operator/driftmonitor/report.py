@@ -11,7 +11,6 @@ from churn_operator.core.objects import Violation
 from churn_operator.driftmonitor.decide import Compare, Decision, Record, Rest, Wait, settled
 from churn_operator.driftmonitor.observe import DriftMonitorWorld
 from churn_operator.driftmonitor.policies import within_drift_limits
-from churn_operator.driftmonitor.schedule import next_tick
 
 
 def report(
@@ -58,7 +57,8 @@ def _recorded(world: DriftMonitorWorld, record: Record, now: datetime) -> DriftM
         last_revision=revision,
         last_check_at=clock.stamp(now),
         last_scheduled_at=clock.stamp(record.job.tick),
-        next_check_at=clock.stamp(next_tick(world.spec.schedule, now)),
+        next_check_at=clock.stamp(record.next_check),
+        failures=record.failures,
         problem=record.violation.message[:1024] if record.violation else None,
         links=links,
     )
@@ -87,7 +87,9 @@ def _ready(world: DriftMonitorWorld, decision: Decision, problem: Violation | No
             said = problem or trouble or Violation(Reason.CheckFailed, "")
             return Judgement("Ready", holds=False, reason=said.reason, message=said.message)
         case Record(violation=Violation(reason, message)):
-            return Judgement("Ready", holds=False, reason=reason, message=f"The last check gave no result: {message}")
+            again = f" and is repeated at {clock.stamp(decision.next_check)}" if decision.failures else ""
+            what = f"The last check gave no result{again}: {message}"
+            return Judgement("Ready", holds=False, reason=reason, message=what)
         case _:
             return _steady(world, decision)
 
