@@ -93,7 +93,8 @@ class MonitoringSpec(Model):
     tests: ColumnTests = ColumnTests()
     """How each column is judged."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """Drift is when at least this share of the features has drifted."""
+    """Drift is when at least this share of the features has drifted. How far predictions moved is reported beside it
+    and is no alarm by itself: whether they are still right, labels tell."""
     persistence: Persistence = Persistence()
     """How many windows must agree."""
     suspend: bool = False

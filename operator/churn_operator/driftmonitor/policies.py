@@ -65,7 +65,10 @@ def _rows(window: Window) -> str:
 
 
 def _columns(spec: DriftMonitorSpec, columns: tuple[ColumnDrift, ...]) -> str:
-    """The features that drifted, and how far the predictions are from what they were."""
+    """The features that drifted, and how far the predictions are from what they were.
+
+    These are no part of the share: other customers may well be told other things, and whether rightly only labels tell.
+    """
     told = ""
     drifted = [
         f"{column.name} ({column.score:.2f})" for column in columns if column.drifted and column.kind == "Feature"
@@ -74,5 +77,11 @@ def _columns(spec: DriftMonitorSpec, columns: tuple[ColumnDrift, ...]) -> str:
         told = f" Drifted: {', '.join(drifted)}; from {spec.tests.threshold:g} on a column counts as drifted."
     for column in columns:
         if column.kind == "Prediction":
-            told += f" The predictions moved by {column.score:.2f}, which is {'a drift' if column.drifted else 'none'}."
+            told += f" The predictions moved by {column.score:.2f}: {_far(column, spec.tests.threshold)}."
     return told
+
+
+def _far(column: ColumnDrift, threshold: float) -> str:
+    if column.drifted:
+        return f"at least {threshold:g}, which is reported and no alarm by itself"
+    return f"less than {threshold:g}"

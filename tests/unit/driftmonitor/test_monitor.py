@@ -285,7 +285,7 @@ def test_a_suspended_monitor_starts_no_check_and_keeps_what_it_found() -> None:
 def predicted(number: int, since: int, until: int, share: float = 0.4, **fields: Any) -> Finished:
     """A result about the days from `since` to `until` of November."""
     window = make_predictions(number, f"2026-11-{since:02}T00:00:00Z", f"2026-11-{until:02}T00:00:00Z")
-    answers = ColumnDrift(name="probability", kind="Prediction", score=0.31, drifted=share > 0)
+    answers = ColumnDrift(name="probability", kind="Prediction", score=0.31 if share > 0 else 0.06, drifted=share > 0)
     columns = [ColumnDrift(name="tenure", score=share, drifted=share > 0), answers]
     return Finished(encode_result(make_drift_result(window, share, **({"columns": columns} | fields))))
 
@@ -326,8 +326,8 @@ def test_a_monitor_that_turned_to_a_table_says_nothing_of_predictions() -> None:
 @pytest.mark.parametrize(
     ("share", "said"),
     [
-        (0.4, "on a column counts as drifted. The predictions moved by 0.31, which is a drift."),
-        (0.0, "from 20% on it is an alarm. The predictions moved by 0.31, which is none."),
+        (0.4, " The predictions moved by 0.31: at least 0.1, which is reported and no alarm by itself."),
+        (0.0, "from 20% on it is an alarm. The predictions moved by 0.06: less than 0.1."),
     ],
 )
 def test_predictions_that_moved_are_told_beside_the_features(share: float, said: str) -> None:
