@@ -1,6 +1,6 @@
 """A challenger in each way it can fail, the operator killed meanwhile: how long until the champion has all traffic.
 
-The operator dies as the challenger answers its first request, or while it starts where it never gets one.
+The operator dies by SIGKILL as the challenger answers its first request, or while it starts where it never gets one.
 
 python -m hack.bench.failures [LAST]   the number of the last fault
 
@@ -23,6 +23,7 @@ from hack.bench.bounds import Bound, judged
 from hack.bench.faults import FAULTS, FIRST, Fault, always
 from hack.demo.kube import Kubectl, Object, holds, wait_until
 from hack.demo.load import Load, Sample
+from hack.demo.processes import kill_operator
 from hack.demo.stage import GATEWAYS, REPOSITORY, SAMPLES, Stage, gateway, members
 
 NAMESPACE = "churn-bench-failures"
@@ -34,9 +35,6 @@ MUTE_SECONDS = 90.0
 PATIENCE = 240.0
 STILL = "RollingOut, step 1, Error"
 """State, step and verdict of a challenger that is neither promoted nor given up: there is nothing to judge it by."""
-OPERATOR = ("-n", "churn-system", "delete", "pod", "-l", "app.kubernetes.io/name=churn-operator")
-
-
 OTHER_SCHEMA = "KeyError('version')"
 """An answer without what each has: the Gateway takes it for a good one, and no other than the fault's gives it."""
 AROUND = 0.25
@@ -58,6 +56,8 @@ class Outcome:
     """Failed requests that were not the challenger's, by the Gateway's log."""
     unasked: int
     """Answers of a challenger that never became ready."""
+    killed: bool
+    """Whether the operator died by SIGKILL; else its pods were deleted, as its processes are not on this machine."""
 
 
 def main() -> int:
@@ -82,6 +82,7 @@ def main() -> int:
 
 def line(outcome: Outcome) -> str:
     failed = f"{outcome.failed} failed, {outcome.others} of them not its own; {outcome.unasked} unasked answers"
+    failed += "" if outcome.killed else "; the operator's pods were deleted and not killed: they run elsewhere"
     return f"  {outcome.back:5.1f} s  {outcome.name}: {outcome.why} ({failed})"
 
 
@@ -117,7 +118,7 @@ def wait(stage: Stage, what: str, look: object) -> object:
 def play(stage: Stage, number: int) -> Outcome:
     version, fault = challenge(stage, number), FAULTS[number - 1]
     with Load(gateway("gym"), members(), per_second=PER_SECOND, host=host(stage)) as load:
-        kill_when_it_matters(stage, version, fault, load)
+        killed = kill_when_it_matters(stage, version, fault, load)
         wait(stage, f"{version} given up", lambda: state(stage, version) == "RolledBack")
         verdict = time.monotonic()
         time.sleep(BOUND + 2)
@@ -132,6 +133,7 @@ def play(stage: Stage, number: int) -> Outcome:
         failed=len(load.failures),
         others=sum(not is_own(failure, version, given, champions) for failure in load.failures),
         unasked=0 if gets_traffic(fault) else len(answers),
+        killed=killed,
     )
 
 
@@ -193,14 +195,14 @@ def play_mute(stage: Stage, number: int) -> list[str]:
     return sorted(set(seen))
 
 
-def kill_when_it_matters(stage: Stage, version: str, fault: Fault, load: Load) -> None:
-    """The operator dies when the challenger has got its traffic, or is waited for."""
+def kill_when_it_matters(stage: Stage, version: str, fault: Fault, load: Load) -> bool:
+    """The operator dies when the challenger has got its traffic, or is waited for; whether it was by SIGKILL."""
     starting = {"version": version, "phase": "Starting"}
     if gets_traffic(fault):
         wait(stage, f"{version} answers a client", lambda: version in load.versions)
     else:
         wait(stage, f"{version} starts", lambda: starting.items() <= rollout(stage).items())
-    stage.kubectl.run(*OPERATOR, "--grace-period=0", "--force")
+    return kill_operator()
 
 
 def versions(stage: Stage) -> list[Object]:

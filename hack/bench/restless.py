@@ -1,5 +1,7 @@
 """The story twice: undisturbed, and with the operator killed at 20 random moments; what came out of each.
 
+It is the one that leads which is killed, each time: by SIGKILL, so that it gives back no Lease.
+
 python -m hack.bench.restless [SEED]
 """
 
@@ -13,22 +15,30 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from hack.bench.bounds import Bound, judged
+from hack.bench.failures import install
 from hack.bench.writes import AuditLog
 from hack.demo.kube import Kubectl
+from hack.demo.processes import kill_operator
 from hack.demo.stage import Stage
 from hack.demo.story import Demo
 
 KILLS = 20
-PAUSE = (1.0, 12.0)
-"""Seconds between two kills, the least and the most."""
+PAUSE = (1.0, 8.0)
+"""Seconds from one's leading to its end, the least and the most."""
+LEASE_SECONDS = 5
+"""As few as the chart takes: nobody leads for so long after a kill, and the story is to be disturbed, not stopped."""
+LOOK_EVERY = 0.5
 LASTING = ("churnmodels", "trainingruns", "driftmonitors", "inferenceservices", "services")
-OPERATOR = "app.kubernetes.io/name=churn-operator"
 
 
 def main(seed: int) -> int:
     done = Counter[str]()
-    whole = play("churn-bench-whole", nullcontext())
-    restless = play("churn-bench-restless", kills(seed, done))
+    install(f"--set=leaseSeconds={LEASE_SECONDS}")
+    try:
+        whole = play("churn-bench-whole", nullcontext())
+        restless = play("churn-bench-restless", kills(seed, done))
+    finally:
+        install()
     same = whole == restless
     print(f"seed {seed}: made, deleted and left {'are the same' if same else 'differ'}")
     for name, quiet, loud in zip(("made", "deleted", "left"), whole, restless, strict=True):
@@ -72,9 +82,11 @@ def kills(seed: int, done: Counter[str]) -> Iterator[None]:
     operator = Kubectl("churn-system")
 
     def kill() -> None:
-        while done["kills"] < KILLS and not over.wait(chance.uniform(*PAUSE)):
-            operator.run("delete", "pod", f"--selector={OPERATOR}", "--grace-period=0", "--force", "--wait=false")
-            done["kills"] += 1
+        killed = ""
+        while done["kills"] < KILLS and successor(operator, killed, over) and not over.wait(chance.uniform(*PAUSE)):
+            if killed := leader(operator):
+                done["SIGKILL" if kill_operator(killed.rpartition("_")[0]) else "deletion"] += 1
+                done["kills"] += 1
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -83,7 +95,21 @@ def kills(seed: int, done: Counter[str]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        print(f"the operator was killed {done['kills']} times, seed {seed}")
+        print(f"the operator was killed {done['kills']} times, seed {seed}: {done['SIGKILL']} by SIGKILL, ", end="")
+        print(f"{done['deletion']} by its pod's deletion alone, as its process was not found on this machine")
+
+
+def leader(operator: Kubectl) -> str:
+    """Whom the Lease names, as pod_process; nobody where it was given back."""
+    return operator.run("get", "lease", "churn-operator", "--output=jsonpath={.spec.holderIdentity}")
+
+
+def successor(operator: Kubectl, killed: str, over: threading.Event) -> bool:
+    """Wait until another leads than the one that was killed; whether that was before the story was over."""
+    while not over.wait(LOOK_EVERY):
+        if leader(operator) not in {"", killed}:
+            return True
+    return False
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 from hack.demo import world
 from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
 from hack.demo.load import WORKERS, Load, predict
+from hack.demo.processes import processes
 from hack.demo.stage import Mlflow, Stage, customer, customers
 
 pytestmark = pytest.mark.usefixtures("told_so_far")
@@ -97,19 +97,14 @@ class Watch:
 def stopped(kubectl: Kubectl, server: str) -> Iterator[None]:
     """Freeze the predictor's processes, which run on this machine: it answers nothing, and nobody is told."""
     pods = kubectl.list("pods", f"serving.kserve.io/inferenceservice={server}")
-    uids = {pod["metadata"]["uid"] for pod in pods} | {pod["metadata"]["uid"].replace("-", "_") for pod in pods}
-    processes = [
-        int(group.parent.name)
-        for group in Path("/proc").glob("[0-9]*/cgroup")
-        if any(uid in group.read_text() for uid in uids) and b"predictor" in (group.parent / "cmdline").read_bytes()
-    ]
-    assert processes, f"no process of {server} on this machine"
-    for process in processes:
+    found = processes(pods, "predictor")
+    assert found, f"no process of {server} on this machine"
+    for process in found:
         os.kill(process, signal.SIGSTOP)
     try:
         yield
     finally:
-        for process in processes:
+        for process in found:
             os.kill(process, signal.SIGCONT)
 
 
