@@ -1,6 +1,7 @@
 """A challenger in each way it can fail, the operator killed meanwhile: how long until the champion has all traffic.
 
-The operator dies by SIGKILL as the challenger answers its first request, or while it starts where it never gets one.
+The operator dies by SIGKILL as the challenger answers its first request, or gets to the second step where it fails in
+that one, or while it starts where it never gets a request.
 
 python -m hack.bench.failures [LAST]   the number of the last fault
 
@@ -31,6 +32,7 @@ CHAMPION = "v1"
 PER_SECOND = 60
 BOUND = 10.0
 STEP_SECONDS = 30
+WEIGHTS = (20, 50)
 MUTE_SECONDS = 90.0
 PATIENCE = 240.0
 STILL = "RollingOut, step 1, Error"
@@ -56,6 +58,8 @@ class Outcome:
     """Failed requests that were not the challenger's, by the Gateway's log."""
     unasked: int
     """Answers of a challenger that never became ready."""
+    early: int
+    """Failed requests from before the step that the challenger was to serve well up to."""
     killed: bool
     """Whether the operator died by SIGKILL; else its pods were deleted, as its processes are not on this machine."""
 
@@ -75,6 +79,7 @@ def main() -> int:
     return judged(
         Bound("challengers that kept traffic for too long", len(outcomes) - len(good), most=0),
         Bound("failed requests that were not the challenger's", sum(o.others for o in outcomes), most=0),
+        Bound("failed requests before the step that a challenger fails in", sum(o.early for o in outcomes), most=0),
         Bound("answers of challengers that never became ready", sum(o.unasked for o in outcomes), most=0),
         Bound("other states while nothing could be read", len(others(muted)), most=0),
     )
@@ -94,7 +99,7 @@ def begin(stage: Stage) -> None:
     model["spec"]["serving"] = {"gateway": {"parentRefs": [parent], "hostnames": [host(stage)]}}
     model["spec"]["rollout"] = {
         "strategy": "Canary",
-        "steps": [{"weight": weight, "pause": f"{STEP_SECONDS}s"} for weight in (20, 50)],
+        "steps": [{"weight": weight, "pause": f"{STEP_SECONDS}s"} for weight in WEIGHTS],
         "guard": "30s",
         "progressDeadline": "25s",
     }
@@ -118,7 +123,8 @@ def wait(stage: Stage, what: str, look: object) -> object:
 def play(stage: Stage, number: int) -> Outcome:
     version, fault = challenge(stage, number), FAULTS[number - 1]
     with Load(gateway("gym"), members(), per_second=PER_SECOND, host=host(stage)) as load:
-        killed = kill_when_it_matters(stage, version, fault, load)
+        reached = wait_until_it_matters(stage, version, fault, load)
+        killed = kill_operator()
         wait(stage, f"{version} given up", lambda: state(stage, version) == "RolledBack")
         verdict = time.monotonic()
         time.sleep(BOUND + 2)
@@ -133,6 +139,7 @@ def play(stage: Stage, number: int) -> Outcome:
         failed=len(load.failures),
         others=sum(not is_own(failure, version, given, champions) for failure in load.failures),
         unasked=0 if gets_traffic(fault) else len(answers),
+        early=sum(failure.at < reached for failure in load.failures) if fault.step > 1 else 0,
         killed=killed,
     )
 
@@ -195,14 +202,17 @@ def play_mute(stage: Stage, number: int) -> list[str]:
     return sorted(set(seen))
 
 
-def kill_when_it_matters(stage: Stage, version: str, fault: Fault, load: Load) -> bool:
-    """The operator dies when the challenger has got its traffic, or is waited for; whether it was by SIGKILL."""
+def wait_until_it_matters(stage: Stage, version: str, fault: Fault, load: Load) -> float:
+    """Until the challenger has got the traffic that it fails with, or is waited for; when that was."""
     starting = {"version": version, "phase": "Starting"}
-    if gets_traffic(fault):
+    late = {"version": version, "phase": "Shifting", "step": fault.step, "weight": WEIGHTS[fault.step - 1]}
+    if fault.step > 1:
+        wait(stage, f"{version} in step {fault.step}", lambda: late.items() <= rollout(stage).items())
+    elif gets_traffic(fault):
         wait(stage, f"{version} answers a client", lambda: version in load.versions)
     else:
         wait(stage, f"{version} starts", lambda: starting.items() <= rollout(stage).items())
-    return kill_operator()
+    return time.monotonic()
 
 
 def versions(stage: Stage) -> list[Object]:

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -21,6 +22,8 @@ from churn_operator.predictor.model import caller_of
 FIRST = 2
 WELL = 60
 """Requests of clients that are answered well by what fails later."""
+RUSH, RUSH_SECONDS = 105, 5.0
+"""So many clients within so many seconds are more than the first step of the bench sends, and fewer than its second."""
 
 Answer = Callable[[], Awaitable[Response]]
 
@@ -34,6 +37,8 @@ class Fault:
     """Of the number of clients' requests so far, and whether this one is the operator's."""
     happens: Callable[[Answer], Awaitable[Response]] | None = None
     at_start: Callable[[], object] = lambda: None
+    step: int = 1
+    """The step of the rollout that it serves well up to, where it serves at all."""
 
 
 def always(_number: int, _probe: bool) -> bool:  # noqa: FBT001 - as Fault calls it
@@ -42,6 +47,19 @@ def always(_number: int, _probe: bool) -> bool:  # noqa: FBT001 - as Fault calls
 
 def later(number: int, _probe: bool) -> bool:  # noqa: FBT001 - as Fault calls it
     return number > WELL
+
+
+class Rush:
+    """Clients come faster than a first step sends them; by their number it would depend on how long that step lasts."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = deque[float](maxlen=RUSH)
+
+    def __call__(self, _number: int, probe: bool) -> bool:  # noqa: FBT001 - as Fault calls it
+        if not probe:
+            self._last.append(self._clock())
+        return len(self._last) == RUSH and self._last[-1] - self._last[0] < RUSH_SECONDS
 
 
 def each(nth: int) -> Callable[[int, bool], bool]:
@@ -119,6 +137,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("blocks with traffic", later, blocks),
     Fault("answers NaN with traffic", later, nan),
     Fault("answers wrongly with traffic", later, wrong),
+    Fault("crashes with the traffic of the second step", Rush(), crashes, step=2),
 )
 MUTED = Fault("tells nothing of itself with traffic", later, falls_mute, with_metrics_that_fall_mute)
 """The last: no fault of what is served, and nothing that anybody could conclude from."""

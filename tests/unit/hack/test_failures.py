@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from hack.bench.failures import STILL, gets_traffic, given_to, is_own, others
-from hack.bench.faults import FAULTS
+from hack.bench.failures import PER_SECOND, STILL, WEIGHTS, gets_traffic, given_to, is_own, others
+from hack.bench.faults import FAULTS, RUSH, Rush
 from hack.demo.load import Sample
 
 
@@ -18,6 +18,7 @@ def logged(name: str, version: str | None) -> str:
 LOG = "\n".join(
     ["time=… level=info", logged("a", "v10"), logged("b", "v1"), logged("c", "v100"), logged("d", None), "{}"]
 )
+CLIENT, PROBE = False, True
 GONE = "NotAnswered(502, 'Bad Gateway')"
 
 
@@ -53,6 +54,20 @@ def test_a_challenger_that_answers_the_operator_wrongly_gets_no_traffic() -> Non
         "answers NaN",
         "answers another schema",
     ]
+
+
+@pytest.mark.parametrize(("weight", "rushed"), list(zip(WEIGHTS, (False, True), strict=True)))
+def test_the_second_steps_traffic_is_a_rush_and_the_firsts_is_none_however_long_it_lasts(
+    weight: int, *, rushed: bool
+) -> None:
+    now = iter(number / (PER_SECOND * weight / 100) for number in range(50 * RUSH))
+    rush = Rush(lambda: next(now))
+    assert any(rush(number, CLIENT) for number in range(50 * RUSH)) is rushed
+
+
+def test_what_the_operator_asks_is_no_rush() -> None:
+    rush = Rush(lambda: 0.0)
+    assert not any(rush(0, PROBE) for _ in range(2 * RUSH))
 
 
 @pytest.mark.parametrize(
