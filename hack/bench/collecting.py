@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from churn_operator.api import inference_log as layout
@@ -356,18 +357,40 @@ def read_log(store: ObjectStore, since: datetime, until: datetime, partition: la
             continue
 
 
+def count_log(store: ObjectStore, since: datetime, until: datetime) -> int:
+    """How many rows a reader finds on the days of a window, each once: without what is in a million of them."""
+    while True:
+        try:
+            tables = _tables(store, since, until, PARTITION, columns=["event_id", "row"])
+            return len({(row["event_id"], row["row"]) for table in tables for row in table.to_pylist()})
+        except Gone:
+            continue
+
+
 def _read_log(store: ObjectStore, since: datetime, until: datetime, partition: layout.Partition) -> Log:
     found: dict[tuple[str, int], dict[str, Any]] = {}
     copies: Counter[tuple[str, int]] = Counter()
     files = 0
-    for day in layout.days(since, until):
-        for file in store.files.list(layout.day_folder(layout.root(BUCKET), partition, day)).files:
-            rows = pq.read_table(io.BytesIO(store.files.read(file.uri))).to_pylist()
-            found |= {(row["event_id"], row["row"]): row for row in rows if since <= row["time"] < until}
-            copies.update((row["event_id"], row["row"]) for row in rows)
-            files += 1
+    for table in _tables(store, since, until, partition):
+        rows = table.to_pylist()
+        found |= {(row["event_id"], row["row"]): row for row in rows if since <= row["time"] < until}
+        copies.update((row["event_id"], row["row"]) for row in rows)
+        files += 1
     rows = sorted(found.values(), key=lambda row: (row["time"], row["event_id"], row["row"]))
     return Log(rows, copies.total(), copies.total() - len(copies), files)
+
+
+def _tables(
+    store: ObjectStore,
+    since: datetime,
+    until: datetime,
+    partition: layout.Partition,
+    columns: list[str] | None = None,
+) -> Iterator[pa.Table]:
+    """The files of a window's days."""
+    for day in layout.days(since, until):
+        for file in store.files.list(layout.day_folder(layout.root(BUCKET), partition, day)).files:
+            yield pq.read_table(io.BytesIO(store.files.read(file.uri)), columns=columns)
 
 
 def pending(store: ObjectStore) -> list[str]:

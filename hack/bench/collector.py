@@ -8,7 +8,7 @@
    in twenty has no response: its prediction failed.
 
 Ends with 1 where a prediction that was acknowledged is lost, or is twice: for a reader, or in the files once their day
-is merged.
+is merged; and where memory goes on rising over the second half of the events.
 """
 
 import argparse
@@ -20,14 +20,17 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from hack.bench.bounds import Bound, judged
 from hack.bench.collecting import (
     CollectorProcess,
     ObjectStore,
     Sender,
     collectors,
+    count_log,
     end_day,
     headers,
     read_log,
@@ -42,6 +45,8 @@ from churn_operator.api import inference_log as layout
 
 EVENTS_PER_SECOND = 500
 CONNECTIONS = 256
+SLOPE = 50
+"""MiB per million events: what waits for its other half is joined in shards, and those of 64 MiB are full at last."""
 
 
 def main() -> int:
@@ -141,19 +146,26 @@ def memory(store: ObjectStore, folder: Path, events: int, unanswered: float) -> 
         asyncio.run(flood.run())
         seconds = time.perf_counter() - began
         wait_for(lambda: settled(store, [one]), "all to be joined", 900)
-        rows = len(read_log(store, since, datetime.now(UTC) + timedelta(hours=1)).rows) if events <= 100_000 else None
+        rows = count_log(store, since, datetime.now(UTC) + timedelta(hours=1))
     quantiles, sent = statistics.quantiles(flood.waits, n=100), len(flood.waits)
     print(f"{sent} events over {CONNECTIONS} connections, acknowledged at {sent / seconds:.0f} a second")
     print(f"  {flood.refused} times the answer was 503, and the event was sent again")
     print(f"  each waited {quantiles[49] * 1000:.1f} ms at p50, {quantiles[98] * 1000:.1f} ms at p99")
     print(f"  {flood.answered} requests had a response, {sent - 2 * flood.answered} had none")
-    if rows is not None:
-        print(f"  {rows} rows in the log")
+    print(f"  {rows} rows in the log")
     print("  resident MiB: " + ", ".join(f"{size:.0f} at {at // 1000}k" for at, size in flood.samples))
-    late = flood.samples[len(flood.samples) // 4 :]
-    slope = statistics.linear_regression([at for at, _ in late], [size for _, size in late]).slope * 1e6
-    print(f"  after the first quarter: {slope:+.1f} MiB per million events")
-    return rows is None or rows == flood.answered
+    slope = slope_of(flood.samples)
+    print(f"  over the second half: {slope:+.1f} MiB per million events")
+    return not judged(
+        Bound("answered requests that are in the log", rows, least=flood.answered, most=flood.answered),
+        Bound("MiB per million events, over the second half", slope, most=SLOPE),
+    )
+
+
+def slope_of(samples: Sequence[tuple[int, float]]) -> float:
+    """MiB per million events, over the second half of them: memory after so many."""
+    late = samples[len(samples) // 2 :]
+    return statistics.linear_regression([at for at, _ in late], [size for _, size in late]).slope * 1e6
 
 
 class Flood:
