@@ -80,7 +80,9 @@ def measure(plane: ControlPlane, ours: Operator, models: int, theirs: float) -> 
     ours.start()
     until(lambda: ours.looks("ChurnModel") >= 2 * models, PATIENCE)
     until(ours.is_idle, PATIENCE)
-    print(f"memory with {2 * models} settled, after a restart: {ours.memory:.0f} MB")
+    last = ours.memory
+    print(f"memory with {2 * models} settled, after a restart: {last:.0f} MB, ", end="")
+    print(f"{(last - first) / models * 1000:.0f} per further 1,000")
 
 
 def report(who: str, plane: ControlPlane, process: Operator, models: int, seconds: float) -> None:
