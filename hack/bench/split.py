@@ -175,8 +175,8 @@ def share(stretch: Stretch) -> Bound:
     )
 
 
-def begin(stage: Stage) -> None:
-    """A champion behind the Gateway."""
+def begin(stage: Stage, **otherwise: object) -> None:
+    """A champion behind the Gateway; how its challengers are rolled out, where it is otherwise than here."""
     stage.publish_file(DATA, "gym.csv")
     model = yaml.safe_load(stage.sample("gym/churnmodel.yaml"))
     parent = {"name": "public", "namespace": GATEWAYS}
@@ -185,7 +185,7 @@ def begin(stage: Stage) -> None:
         "strategy": "Canary",
         "steps": [{"weight": 10, "pause": "35s"}, {"weight": 50, "pause": "30s"}],
         "guard": "60s",
-    }
+    } | otherwise
     stage.kubectl.apply(yaml.safe_dump(model))
     wait(stage, "champion v1", lambda: holds(stage.kubectl.get("churnmodels", "gym"), "Ready"))
 
