@@ -245,3 +245,6 @@ def test_a_route_that_somebody_changes_is_put_right(door: Door) -> None:
     weights = '[{"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 0}]'
     door.stage.kubectl.run("patch", "httproute", "gym", "--type=json", "--patch", weights)
     door.wait("the route put right", lambda: door.weight() != 0, 30)
+    told = door.stage.kubectl.run("events", "--for=churnmodel/gym", "--types=Normal")
+    assert "ChildRestored" in told
+    assert "HTTPRoute gym was changed by kubectl-patch, and is as it was asked for again" in told

@@ -289,6 +289,13 @@ REFUSED_MODELS = {
 REFUSED = [
     *(pytest.param("ChurnModel", "telco", *case, id=f"a model {what}") for what, case in REFUSED_MODELS.items()),
     pytest.param("ChurnModel", "telco.v1", {"data": DATA}, "metadata.name must start", id="a model with a dotted name"),
+    pytest.param(
+        "ChurnModel",
+        "telco-v1-predictor",
+        {"data": DATA},
+        "metadata.name must not end in -predictor",
+        id="the name that KServe gives a Service of model telco",
+    ),
     pytest.param("ChurnModel", "7telco", {"data": DATA}, "metadata.name must start", id="a name that starts with 7"),
     pytest.param("ChurnModel", "t" * 41, {"data": DATA}, "at most 40", id="a model with a long name"),
     pytest.param("ChurnModel", "t" * 253, {"data": DATA}, "at most 40", id="a model with the longest name there is"),

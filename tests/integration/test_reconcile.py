@@ -71,6 +71,15 @@ async def test_what_somebody_changed_in_ours_is_put_back_with_one_write(
     assert after["spec"]["selector"] == before["spec"]["selector"]
     assert after["spec"]["ports"] == before["spec"]["ports"]
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
+    told = [
+        event["message"] for event in await api.list("v1", "Event", namespace) if event["reason"] == "ChildRestored"
+    ]
+    changed = arguments[0] == "patch"
+    assert told == (
+        ["Service web was changed by kubectl-patch, and is as it was asked for again: the operator keeps it so."]
+        if changed
+        else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,10 @@ class Quarantine(Model):
     """Since when."""
 
 
+BACKENDS = 4
+"""Of a route, that are told of: its own are two at most."""
+
+
 class TrafficShare(Model):
     """Where requests are sent, as it was read back."""
 
@@ -326,7 +330,7 @@ class ChurnModelStatus(Model):
     """Accepted versions, newest first."""
     quarantine: Annotated[tuple[Quarantine, ...], Field(max_length=100, json_schema_extra=map_list("digest"))] = ()
     """Models that do not come back by themselves, the last one first; the hundred last are remembered."""
-    traffic: Annotated[tuple[TrafficShare, ...], Field(max_length=4, json_schema_extra=map_list("version"))] = ()
+    traffic: Annotated[tuple[TrafficShare, ...], Field(max_length=BACKENDS, json_schema_extra=map_list("version"))] = ()
     """Where the gateway, or without one the stable Service, sends requests, as it was read back."""
     rollout: RolloutStatus | None = None
     """The rollout that is under way, or the last one."""
@@ -373,5 +377,11 @@ class ChurnModel:
         ("Drift", "string", ".status.summary.drift"),
         ("Age", "date", ".metadata.creationTimestamp"),
     )
-    rules: ClassVar = (SHORT_NAME,)
+    rules: ClassVar = (
+        SHORT_NAME,
+        (
+            "!self.metadata.name.endsWith('-predictor')",
+            "metadata.name must not end in -predictor: KServe's Services of other models' versions do",
+        ),
+    )
     selectable: ClassVar = ()

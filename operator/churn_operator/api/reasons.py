@@ -22,6 +22,8 @@ class Reason(StrEnum):
     ChildConflict = "ChildConflict"
     """An object of a name the operator needs exists and belongs to somebody else, or lost a label by which it is
     found."""
+    ChildRestored = "ChildRestored"
+    """Somebody changed an object that the operator keeps, such as the HTTPRoute, and it was put right."""
     WebhookUnavailable = "WebhookUnavailable"
     """A webhook that the API server has to ask before it takes an object, such as KServe's, does not answer."""
     Refused = "Refused"

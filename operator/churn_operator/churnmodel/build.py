@@ -7,6 +7,7 @@ from churn_operator.api.analysis import ROUTE_HEADER
 from churn_operator.api.base import API_VERSION, LocalRef
 from churn_operator.api.churnmodel import ServedVersion
 from churn_operator.api.driftmonitor import DriftMonitorSpec, MonitoringSpec
+from churn_operator.api.inference_log import KIND_HEADERS
 from churn_operator.api.rollout import GatewaySpec
 from churn_operator.api.trainingrun import TrainingRunSpec
 from churn_operator.churnmodel.decide import Decision, Open
@@ -24,8 +25,12 @@ from churn_operator.churnmodel.policies import answered, moved
 from churn_operator.churnmodel.servers import GRPC_PORT, constant, server
 from churn_operator.core.objects import CHAMPION_ALIAS, MODEL_LABEL, Alias, Desired, child_metadata
 
-MARK = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": ROUTE_HEADER, "value": "true"}]}}
-"""Clients of the stable Service ask the champion alone: versions are judged by what both are asked at the gateway."""
+MARK = {
+    "type": "RequestHeaderModifier",
+    "requestHeaderModifier": {"set": [{"name": ROUTE_HEADER, "value": "true"}], "remove": [*KIND_HEADERS]},
+}
+"""Clients of the stable Service ask the champion alone: versions are judged by what both are asked at the gateway. No
+client of that passes for a probe, of whom nothing is counted or logged as a client's."""
 AGENT_PORT = 9081
 """Where KServe's agent takes the requests that it logs, in front of PORT."""
 
@@ -77,7 +82,10 @@ def _service(world: ChurnModelWorld, version: ServedVersion | Constant) -> dict[
 
 
 def _route(world: ChurnModelWorld, gateway: GatewaySpec, weights: Mapping[str, int]) -> dict[str, Any]:
-    """How a Gateway splits its clients. What the API server would add is written, so that it never looks changed."""
+    """How a Gateway splits its clients. What the API server would add is written, so that it never looks changed.
+
+    So is that there are no hostnames: they would else be theirs who write some.
+    """
     parents = [
         {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": world.namespace} | parent.to_dict()
         for parent in gateway.parent_refs
@@ -93,14 +101,13 @@ def _route(world: ChurnModelWorld, gateway: GatewaySpec, weights: Mapping[str, i
         for version, weight in weights.items()
     ]
     everything = {"path": {"type": "PathPrefix", "value": "/"}}
-    hostnames = {"hostnames": list(gateway.hostnames)} if gateway.hostnames else {}
     return {
         "apiVersion": GATEWAY_API,
         "kind": "HTTPRoute",
         "metadata": child_metadata(world.object, world.name, **{MODEL_LABEL: world.name}),
         "spec": {
             "parentRefs": parents,
-            **hostnames,
+            "hostnames": list(gateway.hostnames),
             "rules": [{"matches": [everything], "filters": [MARK], "backendRefs": backends}],
         },
     }

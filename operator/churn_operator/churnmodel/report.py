@@ -4,6 +4,7 @@ from datetime import datetime
 
 from churn_operator.api.analysis import TestOutcome
 from churn_operator.api.churnmodel import (
+    BACKENDS,
     ChurnModelStatus,
     DataState,
     FallbackStatus,
@@ -254,18 +255,25 @@ def _under_way(reason: str) -> str:
 
 
 def _traffic(world: ChurnModelWorld) -> tuple[TrafficShare, ...]:
-    """Where requests go, as it was read back; beside it what the pods counted in this step."""
+    """Where requests go, as it was read back from a route that every Gateway took; until it did, as it was before.
+
+    Beside it what the pods counted in this step. What somebody else wrote there may be no percent.
+    """
     if world.spec.serving.gateway is None or world.route is None:
         return () if world.target is None else (TrafficShare(version=world.target, percent=100),)
-    counted = {version: counts.requests for version in world.route.weights if (counts := world.counted(version))}
+    if world.route.problem is not None:
+        return world.status.traffic
+    weights = dict(list(world.route.weights.items())[:BACKENDS])
+    sent = sum(weights.values())
+    counted = {version: counts.requests for version in weights if (counts := world.counted(version))}
     total = sum(counted.values()) if is_shifting(world.status.rollout) else 0
     return tuple(
         TrafficShare(
             version=version,
-            percent=percent,
+            percent=round(100 * weight / sent) if sent else 0,
             counted=round(100 * counted[version] / total) if total and version in counted else None,
         )
-        for version, percent in world.route.weights.items()
+        for version, weight in weights.items()
     )
 
 
@@ -277,14 +285,16 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
     rolling, versions, progress = _rolling(decision), decision.rollout.versions, decision.rollout.progress
     if problem is not None and problem.reason != Reason.TrackingUnavailable:
         return Judgement("RolloutHealthy", holds=False, reason=problem.reason, message=problem.message)
+    away = progress is not None and rolling is not None and _gateway_away(world, progress, now)
     if progress is not None and is_shifting(progress):
-        return Judgement("RolloutHealthy", None, _shifting_reason(progress), _shifting(world, progress))
+        shifting = Reason.GatewayUnavailable if away else _shifting_reason(progress)
+        return Judgement("RolloutHealthy", None, shifting, _shifting(world, progress))
     if progress is not None and progress.phase is RolloutPhase.Shadowing:
         return _shadowing(world, progress)
     if rolling is not None:
         waits = f" It waits: {progress.message}." if progress is not None and progress.message else ""
         message = f"{rolling.version} is starting; no traffic yet.{waits}"
-        return Judgement("RolloutHealthy", None, Reason.RollingOut, message)
+        return Judgement("RolloutHealthy", None, Reason.GatewayUnavailable if away else Reason.RollingOut, message)
     if not versions:
         return Judgement("RolloutHealthy", None, Reason.NothingToRollOut, "No version has been accepted yet.")
     newest = versions[0]
@@ -304,6 +314,13 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
         reason=Reason.GuardNotJudged if unjudged else Reason.RolloutComplete,
         message=f"Traffic is on {serves.version} since {serves.since}.{_next(progress)}",
     )
+
+
+def _gateway_away(world: ChurnModelWorld, progress: RolloutStatus, now: datetime) -> bool:
+    """What it waits for; a Gateway takes a moment to take up a new step."""
+    problem = route_problem(world)
+    waits = problem is not None and problem in progress.message
+    return waits and abs(now - clock.parse(progress.since)) >= SETTLING
 
 
 def _next(progress: RolloutStatus | None) -> str:

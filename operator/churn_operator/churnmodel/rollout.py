@@ -65,6 +65,8 @@ class Rollout:
     """What is to be said of who answers in the champion's place, or has just ceased to."""
     stand_in: ServedVersion | Constant | None = None
     """Who answers while the champion cannot."""
+    silent: bool = False
+    """The challenger does not answer either."""
 
     @property
     def champion(self) -> ServedVersion | None:
@@ -83,7 +85,8 @@ class Rollout:
             return {}
         if progress is None or progress.phase is not RolloutPhase.Shifting:
             return {champion.version: 100}
-        return {champion.version: 100 - progress.weight, progress.version: progress.weight}
+        weight = 0 if self.silent and self.stand_in is not None else progress.weight
+        return {champion.version: 100 - weight, progress.version: weight}
 
 
 def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
@@ -91,7 +94,7 @@ def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
     move = _move(world, seen, now)
     versions = versions_after(world, move, now)
     served = tuple(v for v in versions if has_server(world, v, now))
-    fallback = stands_in(world, champion_of(versions), now)
+    fallback, rolling = stands_in(world, champion_of(versions), now), rolling_of(versions)
     return Rollout(
         move=move,
         versions=versions,
@@ -101,6 +104,7 @@ def decide_rollout(world: ChurnModelWorld, now: datetime) -> Rollout:
         quarantine=quarantine_after(world, move, now),
         fallback=fallback,
         stand_in=None if fallback is None or is_over(fallback, now) else fallback_of(world),
+        silent=rolling is not None and not _answers(world, rolling),
     )
 
 

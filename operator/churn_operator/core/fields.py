@@ -25,9 +25,25 @@ UNTRACKED = {"name", "namespace", "uid"}
 def is_current(desired: Object, live: Object, subresource: str = "") -> bool:
     """True where applying `desired` would change nothing."""
     ours = _owned(live, desired["apiVersion"], subresource)
+    return bool(ours) and _same(_wanted(desired), live, ours, quantity=False)
+
+
+def is_overwritten(desired: Object, live: Object) -> bool:
+    """True where somebody else wrote another value into a wanted field: it is not ours any more."""
+    ours = _owned(live, desired["apiVersion"], "")
+    return bool(ours) and _is_taken(_wanted(desired), live, ours)
+
+
+def writers(live: Object) -> tuple[str, ...]:
+    """Who else ever wrote fields that are there still, the last one last."""
+    entries = live["metadata"].get("managedFields", ())
+    others = [one for one in entries if one["manager"] != MANAGER and "subresource" not in one]
+    return tuple(one["manager"] for one in sorted(others, key=lambda one: str(one.get("time", ""))))
+
+
+def _wanted(desired: Object) -> Object:
     wanted = {key: value for key, value in desired.items() if key not in {"apiVersion", "kind"}}
-    wanted["metadata"] = {k: v for k, v in desired["metadata"].items() if k not in UNTRACKED}
-    return bool(ours) and _same(wanted, live, ours, quantity=False)
+    return wanted | {"metadata": {k: v for k, v in desired["metadata"].items() if k not in UNTRACKED}}
 
 
 def _owned(live: Object, api_version: str, subresource: str) -> Fields | None:
@@ -79,6 +95,24 @@ def _same_list(desired: Sequence[Any], live: Any, owned: Fields | None, *, quant
     return (owned is not None or not desired) and _covers(desired, live, quantity=quantity)
 
 
+def _is_taken(desired: Any, live: Any, owned: Fields | None) -> bool:
+    if isinstance(desired, Mapping) and isinstance(live, Mapping):
+        return _is_map_taken(desired, live, owned)
+    keyed = [(json.loads(key), fields) for key, fields in _below(owned, "k:")]
+    if keyed:
+        pairs = ((_lax_item(desired, key), _item(live or [], key), fields) for key, fields in keyed)
+        return any(item is not None and _is_taken(item, there, fields) for item, there, fields in pairs)
+    return owned is None and not _covers(desired, live, quantity=True)
+
+
+def _is_map_taken(desired: Object, live: Object, owned: Fields | None) -> bool:
+    ours = dict(_below(owned, "f:"))
+    if owned is not None and not ours:  # owned as a whole
+        return False
+    has_grown = owned is None and 0 < len(desired) < len(live) and desired.keys() <= live.keys()
+    return has_grown or any(_is_taken(value, live[key], ours.get(key)) for key, value in desired.items() if key in live)
+
+
 def _below(owned: Fields | None, prefix: str) -> Iterator[tuple[str, Fields]]:
     for path, fields in (owned or {}).items():
         if path.startswith(prefix):
@@ -94,6 +128,10 @@ def _has_key(item: Any, key: Object, *, lax: bool = False) -> bool:
 
 def _item(live: Any, key: Object) -> Any:
     return next((item for item in live if _has_key(item, key)), None)
+
+
+def _lax_item(desired: Any, key: Object) -> Any:
+    return next((item for item in desired if _has_key(item, key, lax=True)), None)
 
 
 def _covers(desired: Any, live: Any, *, quantity: bool) -> bool:

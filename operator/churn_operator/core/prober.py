@@ -6,9 +6,9 @@ from churn_operator.core.kind import Answer
 from churn_operator.core.objects import Object
 
 TIMEOUT = aiohttp.ClientTimeout(total=2)
-HEADERS = {"x-churn-probe": "true", "Connection": "close"}
-"""Marks the request as nobody's, so that it is left out of the inference log. Each takes a connection of its own: one
-that is kept goes on leading to where the Service pointed when it was made."""
+HEADERS = {"x-churn-probe": "true", "x-churn-golden": "true", "Connection": "close"}
+"""Marks the request as nobody's: it is counted as a probe's, and logged as a golden one. Each takes a connection of its
+own: one that is kept goes on leading to where the Service pointed when it was made."""
 TOLERANCE = 1e-4
 """The converted model answers within 1e-5 of scikit-learn; a wrong model misses by far more than this."""
 ATTEMPTS = 2

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from churn_operator.api.reasons import Reason
 from churn_operator.core.conditions import STATUS, Judgement
 from churn_operator.core.errors import ChildConflict, KindMissing, Outdated, TrackingUnavailable, WriteRefused
-from churn_operator.core.fields import is_current
+from churn_operator.core.fields import is_current, is_overwritten, writers
 from churn_operator.core.kind import Cluster, D, Kind, W
 from churn_operator.core.logs import know_version
 from churn_operator.core.metrics import DECISIONS
@@ -102,8 +102,11 @@ async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Wr
         case Create(desired):
             await _create(owner, desired, cluster, writer)
         case Apply(obj, live):
+            changed = await _changed_by_others(obj, live, cluster)
             await writer.apply(obj, live)
             _log("applied", obj)
+            if changed is not None:
+                await writer.event(owner, _as_event(changed), now)
         case Delete(live):
             await writer.delete(live)
             _log("deleted", live)
@@ -113,6 +116,17 @@ async def _carry_out(owner: Object, action: Action, cluster: Cluster, writer: Wr
                 await writer.set_alias(alias)
                 await writer.event(owner, _as_event(_moved(alias, pointed)), now)
                 log.info("moved alias %s of %s to version %s", alias.alias, alias.model, alias.version)
+
+
+async def _changed_by_others(obj: Object, live: Object, cluster: Cluster) -> Judgement | None:
+    """What is to be said of an object that somebody changed; who it was, the API server alone knows."""
+    if not is_overwritten(obj, live):
+        return None
+    fresh = await cluster.fresh(obj["apiVersion"], obj["kind"], obj["metadata"]["namespace"], name_of(obj))
+    who = next(reversed(writers(fresh or live)), "somebody")
+    what = f"{obj['kind']} {name_of(obj)}"
+    message = f"{what} was changed by {who}, and is as it was asked for again: the operator keeps it so."
+    return Judgement(what, holds=True, reason=Reason.ChildRestored, message=message)
 
 
 async def _create(owner: Object, desired: Desired, cluster: Cluster, writer: Writer) -> None:

@@ -24,12 +24,15 @@ from churn_operator.api.rollout import Counters
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import decide
 from churn_operator.churnmodel.moves import GiveUp, Promote, Replay, Restore, Shift, Stay
-from churn_operator.churnmodel.observe import ChurnModelWorld
+from churn_operator.churnmodel.observe import ChurnModelWorld, ServerSeen
 from churn_operator.churnmodel.report import report, story
 from churn_operator.churnmodel.rollout import decide_rollout
 from churn_operator.churnmodel.route import RouteSeen
+from churn_operator.core.kind import Answer
 from churn_operator.core.objects import Desired
 
+CONSTANT = {"fallback": {"probability": 0.2}}
+STANDS_IN = (*NOBODY, ServerSeen("fallback", "ready", Answer(ok=True, message="answered")))
 OVER = "v3 waits until the guard time of v2 is over"
 ERROR, PASS = ({"result": result, "message": "so"} for result in ("Error", "Pass"))
 CALLED_BACK = (make_version(2, VersionState.Quarantined), make_version(1))
@@ -83,6 +86,14 @@ def test_each_state_of_a_canary_has_one_move(world: ChurnModelWorld, expected: t
         pytest.param(canary(1, counters=FEW), {"v1": 90, "v2": 10}, id="a step that lasts"),
         pytest.param(canary(2, counters=GOOD), {"v2": 100}, id="a promotion"),
         pytest.param(canary(2, counters=BAD), {"v1": 100}, id="a failure"),
+        pytest.param(
+            canary(2, serving=CONSTANT, servers=STANDS_IN), {"fallback": 100, "v2": 0}, id="who stands in for both"
+        ),
+        pytest.param(
+            canary(2, serving=CONSTANT, servers=(make_server(2), STANDS_IN[-1])),
+            {"fallback": 50, "v2": 50},
+            id="who stands in for the champion alone",
+        ),
         pytest.param(guarded(), {"v2": 100}, id="a guard"),
         pytest.param(guarded(counters={"v2": counters(1000, 100)}), {"v1": 100}, id="a breach"),
     ],
@@ -130,13 +141,19 @@ def test_the_route_attaches_to_the_gateway_under_its_host_names() -> None:
 def test_the_route_marks_what_comes_through_it_whatever_a_client_says() -> None:
     """The whole rule, as a Gateway reads it."""
     everything = {"path": {"type": "PathPrefix", "value": "/"}}
-    mark = {"set": [{"name": "x-churn-route", "value": "true"}]}
+    marks = ["X-Churn-Shadow", "X-Churn-Golden", "X-Churn-Probe"]
+    mark = {"set": [{"name": "x-churn-route", "value": "true"}], "remove": marks}
     backends = [
         {"group": "", "kind": "Service", "name": f"telco-{version}-predictor", "port": 80, "weight": weight}
         for version, weight in (("v1", 90), ("v2", 10))
     ]
     filters = [{"type": "RequestHeaderModifier", "requestHeaderModifier": mark}]
     assert route(canary())["spec"]["rules"] == [{"matches": [everything], "filters": filters, "backendRefs": backends}]
+
+
+def test_a_route_for_every_host_says_so_so_that_nobody_adds_one() -> None:
+    serving = {"gateway": {"parentRefs": [{"name": "public"}]}}
+    assert route(canary(serving=serving))["spec"]["hostnames"] == []
 
 
 def test_without_the_gateway_api_no_route_is_made() -> None:
@@ -200,7 +217,25 @@ def test_a_promotion_remembers_what_the_champion_before_showed() -> None:
     [
         pytest.param(canary(servers=SILENT), "Unknown", "RollingOut", "no traffic yet", id="starting"),
         pytest.param(
-            canary(gateway_problem="no Gateway"), "Unknown", "RollingOut", "no Gateway", id="without a Gateway"
+            canary(gateway_problem="no Gateway"),
+            "Unknown",
+            "GatewayUnavailable",
+            f"Since {ago()}: v2 is starting; no traffic yet. It waits: no Gateway.",
+            id="without a Gateway",
+        ),
+        pytest.param(
+            canary(1, counters=GOOD, gateway_problem="no Gateway"),
+            "Unknown",
+            "GatewayUnavailable",
+            f"Since {ago()}: Step 1 of 2",
+            id="whose Gateway went away in a step",
+        ),
+        pytest.param(
+            canary(1, counters=GOOD, gateway_problem="no Gateway", since=ago(seconds=5)),
+            "Unknown",
+            "Shifting",
+            "Step 1 of 2",
+            id="not before a Gateway had time to take the step up",
         ),
         pytest.param(canary(1, counters=FEW), "Unknown", "Shifting", "Step 1 of 2: v2 is to have 10 %", id="a step"),
         pytest.param(canary(1, counters=BLIND), "Unknown", "AnalysisUnavailable", "could not be read", id="blind"),

@@ -3,6 +3,7 @@
 What the API server's schema refuses, as a condition without a status, never gets as far as this.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,3 +133,27 @@ def test_a_gateway_that_did_not_answer_holds_the_challenger_up_and_is_named(prob
         told = report(world, decide(world, NOW), None, NOW).condition("RolloutHealthy")
         assert told is not None
         assert problem in told.message
+
+
+@pytest.mark.parametrize("problem", [SILENT, LATE])
+def test_the_weights_of_a_route_that_no_gateway_took_are_not_told(problem: str) -> None:
+    """Where clients go is what it said before."""
+    before = report(world := canary(1, counters=HALF), decide(world, NOW), None, NOW)
+    then = canary(2, counters=HALF, route=RouteSeen({"v1": 50, "v2": 50}, problem))
+    status = then.status.model_copy(update={"traffic": before.traffic})
+    told = report(world := replace(then, status=status), decide(world, NOW), None, NOW)
+    assert told.traffic == before.traffic
+    assert [share.percent for share in told.traffic] == [90, 10]
+
+
+@pytest.mark.parametrize(
+    ("weights", "percent"),
+    [
+        pytest.param({"v1": 900, "v2": 100}, [90, 10], id="no percent"),
+        pytest.param({"v1": 0, "v2": 0}, [0, 0], id="none"),
+        pytest.param(dict.fromkeys(("v1", "v2", "x", "y", "z"), 1), [25, 25, 25, 25], id="more than are told of"),
+    ],
+)
+def test_weights_that_somebody_else_wrote_are_told_as_percent(weights: dict[str, int], percent: list[int]) -> None:
+    world = canary(1, counters=HALF, route=RouteSeen(weights))
+    assert [share.percent for share in report(world, decide(world, NOW), None, NOW).traffic] == percent

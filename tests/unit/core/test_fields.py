@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from support.echo import echo
 
-from churn_operator.core.fields import is_current
+from churn_operator.core.fields import is_current, is_overwritten, writers
 
 PORTS_OWNED: dict[str, Any] = {'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:name": {}, "f:port": {}}}
 PORT = {"name": "http", "port": 80}
@@ -123,3 +123,46 @@ def test_a_status_is_compared_with_the_status_that_was_applied() -> None:
     status = {"apiVersion": "v1", "kind": "Thing", "metadata": {}, "status": {"phase": "Ready"}}
     assert is_current(status, echo(status, "status"), "status")
     assert not is_current(status, echo(status), "status")
+
+
+@pytest.mark.parametrize(
+    ("desired", "found", "owned", "expected"),
+    [
+        pytest.param({"a": 1}, {"a": 2}, {}, True, id="a field that somebody took"),
+        pytest.param({"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": {}}, True, id="one of two"),
+        pytest.param({"a": 1}, {"a": 2}, {"a": {}}, False, id="a new value of our own"),
+        pytest.param({"a": 1}, {}, {}, False, id="a field that is new"),
+        pytest.param({"a": 1}, {"a": 1}, {}, False, id="the same value, of both"),
+        pytest.param({"a": {"b": 1}}, {"a": {"b": 2, "c": 2}}, {}, True, id="an atomic map"),
+        pytest.param({"a": {"b": 1}}, {"a": {"b": 2}}, {"a": {}}, False, id="an atomic map of ours"),
+        pytest.param({"a": [{"w": 90}]}, {"a": [{"w": 0}]}, {}, True, id="an atomic list"),
+        pytest.param({"a": []}, {"a": ["b"]}, {}, True, id="a list that was to be empty"),
+        pytest.param({"a": [{"w": 90}]}, {"a": [{"w": 0}]}, {"a": {}}, False, id="an atomic list of ours"),
+        pytest.param({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}, {}, True, id="an atomic map that grew"),
+        pytest.param({"a": {"b": 1}}, {"a": {"c": 2}}, {}, False, id="a map that only others wrote to so far"),
+        pytest.param({"ports": [PORT]}, {"ports": [LIVE_PORT]}, {"ports": PORTS_OWNED}, False, id="an item with a key"),
+        pytest.param(
+            {"ports": [PORT | {"targetPort": 8}]}, {"ports": [LIVE_PORT]}, {"ports": PORTS_OWNED}, True, id="one in it"
+        ),
+        pytest.param({"ports": [PORT]}, {"ports": []}, {"ports": PORTS_OWNED}, False, id="an item that is gone"),
+        pytest.param({"a": 1}, {"a": 1, "z": 1}, {"a": {}}, False, id="what others add"),
+    ],
+)
+def test_an_object_is_overwritten_when_another_value_in_it_is_not_ours(
+    desired: dict[str, Any], found: dict[str, Any], owned: dict[str, Any], *, expected: bool
+) -> None:
+    assert is_overwritten(thing(**desired), live(found, owned)) is expected
+
+
+def test_of_an_object_that_was_never_applied_nobody_knows_whether_it_was_overwritten() -> None:
+    assert not is_overwritten(thing(a=1), thing(a=2))
+
+
+def test_who_wrote_last_is_named_last_and_the_status_is_no_part_of_it() -> None:
+    entries = [
+        {"manager": "kubectl-edit", "time": "2026-11-21T12:00:00Z"},
+        {"manager": "churn-operator", "time": "2026-11-21T12:00:01Z"},
+        {"manager": "traefik", "time": "2026-11-21T12:00:02Z", "subresource": "status"},
+        {"manager": "argocd-controller", "time": "2026-11-21T11:00:00Z"},
+    ]
+    assert writers({"metadata": {"managedFields": entries}}) == ("argocd-controller", "kubectl-edit")
