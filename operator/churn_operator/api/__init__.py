@@ -1,1 +1,1 @@
-"""The three kinds, and the tasks and results that Jobs exchange, as frozen pydantic models."""
+"""The three kinds, and the tasks and results that Jobs exchange, as frozen pydantic models; and lines of logs."""

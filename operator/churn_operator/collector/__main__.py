@@ -7,7 +7,7 @@ import sys
 
 from pydantic import ValidationError
 
-from churn_operator.collector import logs
+from churn_operator.api import logs
 from churn_operator.collector.settings import PREFIX, Settings
 
 EXIT_SETTINGS = 2
@@ -25,7 +25,7 @@ def main() -> int:
             name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
             print(f"{name}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - a program's last words
         return EXIT_SETTINGS
-    logs.configure()
+    logs.configure(sys.stdout)
     return asyncio.run(collect(settings))
 
 

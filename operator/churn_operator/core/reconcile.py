@@ -21,7 +21,7 @@ from churn_operator.core.conditions import STATUS, Judgement
 from churn_operator.core.errors import ChildConflict, KindMissing, Outdated, TrackingUnavailable, WriteRefused
 from churn_operator.core.fields import is_current, is_overwritten, writers
 from churn_operator.core.kind import Cluster, D, Kind, W
-from churn_operator.core.logs import know_version
+from churn_operator.core.logs import know
 from churn_operator.core.metrics import DECISIONS
 from churn_operator.core.objects import Alias, Desired, Key, Object, Violation, is_controlled_by, name_of, uid_of
 from churn_operator.core.plan import Action, Apply, Create, Delete, SetAlias, is_going, needs_apply, plan
@@ -64,7 +64,7 @@ async def reconcile(kind: Kind[W, D], key: Key, cluster: Cluster, writer: Writer
     world = await kind.observe(cluster, key, now)
     if world is None:
         return None
-    know_version(world.object)
+    know(world.object)
     decision = kind.decide(world, now)
     actions = plan(world.object, world.children, kind.build(world, decision))
     problem = await _write(world.object, actions, cluster, writer, now)

@@ -28,6 +28,7 @@ from churn_operator.api.tasks import (
     ShadowTask,
     TrainTask,
 )
+from churn_operator.jobs import logs
 from churn_operator.storage.failure import JobError, Refused, shorten
 
 log = logging.getLogger("churn_operator.jobs")
@@ -37,8 +38,7 @@ T = TypeVar("T", bound=Model)
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, EXIT_REFUSED, EXIT_UNAVAILABLE, or 1 for what nobody foresaw."""
     asked = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("churn_operator").setLevel(logging.INFO)
+    logs.configure()
     signal.signal(signal.SIGTERM, _stop)
     try:
         result = _VERBS[asked.verb](asked.task, asked.destination)
@@ -121,11 +121,13 @@ _VERBS: dict[str, Callable[[str, str | None], Model | None]] = {
 
 def _read(kind: type[T], path: str) -> T:
     try:
-        return kind.model_validate_json(Path(path).read_text())
+        task = kind.model_validate_json(Path(path).read_text())
     except OSError as error:
         raise Refused(Reason.JobFailed, f"the task cannot be read: {error}") from error
     except ValidationError as error:
         raise Refused(Reason.JobFailed, f"{path} is no {kind.__name__}: {error}") from error
+    logs.know(task)
+    return task
 
 
 def _deliver(result: Model) -> None:

@@ -1,14 +1,13 @@
 """JSON lines on standard output: one stream, one line each, nothing of what clients sent but their request's id."""
 
-import json
 import logging
 import logging.config
 import os
 import re
 import warnings
-from collections.abc import Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
+
+from churn_operator.api.logs import JsonLines
 
 REQUEST_ID = "x-request-id"
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -23,28 +22,6 @@ def take_request_id(given: str | None) -> str:
     return taken
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object for each record; `extra={"fields": …}` adds keys."""
-
-    def __init__(self, always: Mapping[str, str] | None = None) -> None:
-        super().__init__()
-        self._always = always or {}
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **self._always,
-            **({"request_id": request_id.get()} if request_id.get() else {}),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
 def is_untold(record: logging.LogRecord) -> bool:
     """Our own line tells of each request: for one refused the SDK would write what the client sent, too."""
     error = record.exc_info[1] if record.exc_info else None
@@ -56,13 +33,20 @@ def configure(level: str, **always: str) -> None:
 
     `always` is what each line says beside its own.
     """
+    logging.captureWarnings(capture=True)
     # The SDK's own choice of response class; told once for each place, in the middle of the JSON lines.
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
+    # What gRPC leaves to the garbage collector when the process ends, after a farewell that was awaited.
+    warnings.filterwarnings("ignore", message="coroutine 'AioServer.shutdown' was never awaited")
+
+    def about() -> dict[str, str]:
+        return always | ({"request_id": request_id.get()} if request_id.get() else {})
+
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"json": {"()": JsonLines, "always": always}},
+            "formatters": {"json": {"()": JsonLines, "about": about}},
             "filters": {"untold": {"()": lambda: is_untold}},
             "handlers": {
                 "stdout": {

@@ -18,6 +18,7 @@ def root() -> object:
     """The root logger is put back as it was."""
     before = logging.root.handlers[:], logging.root.level
     yield None
+    logging.captureWarnings(capture=False)
     logging.root.handlers[:], logging.root.level = before
 
 
@@ -25,14 +26,14 @@ def root() -> object:
 def test_a_json_message_says_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json")
     with logs.about(RUN):
-        logs.know_version({"status": {"version": "v3"}})
+        logs.know({"spec": {"modelRef": {"name": "telco"}}, "status": {"version": "v3"}})
         log.info("accepted")
     with logs.about(MODEL):
-        logs.know_version({"status": {"summary": {"champion": "v2"}}})
+        logs.know({"status": {"summary": {"champion": "v2"}}})
         log.info("serves")
     log.info("outside")
     said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    where = {"namespace": "team"}
+    where = {"namespace": "team", "model": "telco"}
     assert [{k: v for k, v in line.items() if k not in {"time", "level", "logger"}} for line in said] == [
         {"message": "accepted", "kind": "TrainingRun", "name": "telco-3", "run": "telco-3", "version": "v3"} | where,
         {"message": "serves", "kind": "ChurnModel", "name": "telco", "version": "v2"} | where,

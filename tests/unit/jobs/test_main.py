@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from unit.jobs.conftest import Trained
 from unit.jobs.making import train_task
 
-from churn_operator.api.tasks import EXIT_REFUSED, EXIT_UNAVAILABLE
+from churn_operator.api.base import Model
+from churn_operator.api.tasks import EXIT_REFUSED, EXIT_UNAVAILABLE, ChampionRef, DriftTask, LabelsTask, ShadowTask
+from churn_operator.jobs import logs
 from churn_operator.jobs.__main__ import main
 
 
@@ -24,6 +27,7 @@ def _leave_the_process_as_it_was() -> Iterator[None]:
     yield
     signal.signal(signal.SIGTERM, handler)
     logging.getLogger("churn_operator").setLevel(level)
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture
@@ -172,6 +176,73 @@ def test_being_told_to_stop_ends_as_an_exception_does(tmp_path: Path, monkeypatc
     assert (stopped.value.code, closed) == (143, [True])
 
 
+@pytest.mark.usefixtures("message")
+def test_each_line_of_the_log_is_json_and_says_whose_job_it_is(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = written(tmp_path, trained.task.to_dict())
+    (line,) = logged(capsys, lambda: main(["train", task]))
+    assert line == {
+        "time": line["time"], "level": "info", "logger": "churn_operator.jobs.train", "namespace": "ml",
+        "model": "telco", "run": "telco-1", "message": "an earlier attempt came to this run's result",
+    }  # fmt: skip
+
+
+OWNED: Any = {"namespace": "ml", "churn_model": "telco"}
+V3: Any = {"version": "v3"}
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(DriftTask.model_construct(**OWNED, **V3), id="drift of the champion"),
+        pytest.param(ShadowTask.model_construct(**OWNED, **V3), id="a challenger that is asked"),
+        pytest.param(
+            LabelsTask.model_construct(**OWNED, challenger=ChampionRef.model_construct(**V3)),
+            id="decisions of a challenger",
+        ),
+    ],
+)
+def test_where_a_job_is_about_a_version_its_log_says_which(task: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        logs.configure()
+        logs.know(task)
+        logging.getLogger("evidently").warning("hot")
+
+    (line,) = logged(capsys, work)
+    assert line.items() >= {"namespace": "ml", "model": "telco", "version": "v3", "message": "hot"}.items()
+
+
+@pytest.mark.usefixtures("message")
+def test_what_libraries_warn_of_and_what_nobody_foresaw_are_lines_of_json_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_: object) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("two\nlines", stacklevel=1)
+        logging.getLogger("evidently").warning("of %d columns", 3)
+        logging.getLogger("evidently").info("nobody asked")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("churn_operator.jobs.probe.probe", work)
+    task = probe(tmp_path, "x.csv")
+    warned, told, broke = logged(capsys, lambda: main(["probe", task]))
+    assert (warned["logger"], warned["level"]) == ("py.warnings", "warning")
+    assert "UserWarning: two\nlines" in warned["message"]
+    assert (told["logger"], told["message"]) == ("evidently", "of 3 columns")
+    assert (broke["level"], broke["error"].splitlines()[-1]) == ("error", "ZeroDivisionError")
+    assert {"namespace", "model"}.isdisjoint(told), "a probe knows an address only"
+
+
+def logged(capsys: pytest.CaptureFixture[str], work: Callable[[], object]) -> list[dict[str, str]]:
+    """What the work logs where pytest has no handlers of its own, as in a process of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.root, "handlers", [])
+        work()
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
 @pytest.mark.parametrize("verb", ["train", "drift"])
 def test_the_heavy_verbs_are_reached(verb: str, trained: Trained, tmp_path: Path, message: Path) -> None:
     """Both end at once: the run has a result, and the window was judged."""
@@ -194,7 +265,7 @@ def test_fetch_is_an_init_container_too(trained: Trained, tmp_path: Path) -> Non
         [*command, trained.result.model.uri, str(destination)], capture_output=True, text=True, check=True
     )
     assert done.stdout == ""
-    assert "5 files of" in done.stderr
+    assert "5 files of" in json.loads(done.stderr.splitlines()[-1])["message"]
     assert "pandas" not in done.stderr
     assert "numpy" not in done.stderr
     assert {path.name for path in destination.iterdir()} == {
