@@ -54,6 +54,9 @@ verify: crds ## fails when a generated file is not what is committed
 images: ## build the images, and load them into the cluster that is up; IMAGES=registry/folder TAG=… pushes them there
 	@hack/images/build
 
+scan: ## known vulnerabilities of the images' Python packages; asks PyPI, and so is no part of make test
+	@hack/tool pip-audit --strict --disable-pip --require-hashes --progress-spinner off $(addprefix --requirement=,$(wildcard images/*/requirements.txt))
+
 package: setup ## the chart as an archive, in dist
 	@$$($(CLUSTER_) env | sed -n 's/^HELM=//p') package charts/churn-operator --destination dist
 
@@ -84,4 +87,4 @@ bench: setup ## measure what is promised, each figure beside its rival
 lock: ## pin the newest allowed versions of all Python packages
 	@hack/lock --upgrade
 
-.PHONY: help setup lint test test-unit test-integration test-e2e crds verify images package hooks cluster doctor cluster-down install uninstall demo demo-clean bench lock
+.PHONY: help setup lint test test-unit test-integration test-e2e crds verify images scan package hooks cluster doctor cluster-down install uninstall demo demo-clean bench lock
