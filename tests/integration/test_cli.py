@@ -296,6 +296,7 @@ def test_a_decision_that_was_made_stays(bob: Person) -> None:
     ("words", "expected"),
     [
         pytest.param(["promote", "telco"], {"action": "Promote", "version": "v2", "reason": ""}, id="promote"),
+        pytest.param(["abort", "telco"], {"action": "Abort", "version": "v2", "reason": ""}, id="abort, in a hurry"),
         pytest.param(
             ["abort", "telco", "--reason", "why"], {"action": "Abort", "version": "v2", "reason": "why"}, id="abort"
         ),
@@ -367,7 +368,7 @@ def test_a_number_that_somebody_took_meanwhile_is_passed_over(
         pytest.param(["rollback", "telco", "--to", "v9", "--reason", "x"], "There is no version v9: ", id="version"),
         pytest.param(["check", "telco", "--timeout", "soon"], "'soon' is not a duration", id="duration"),
         pytest.param(["status", "telco", "--context", "prod"], "Expected object with name prod", id="context"),
-        pytest.param(["abort", "telco"], "Missing option '--reason'", id="no reason"),
+        pytest.param(["retrain", "telco"], "Missing option '--reason'", id="no reason"),
     ],
 )
 def test_what_is_not_there_is_said_in_a_sentence(bob: Person, words: list[str], expected: str) -> None:

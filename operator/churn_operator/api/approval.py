@@ -61,7 +61,7 @@ class Command(Model):
     by: User
     """Who orders it: the name of whoever writes this."""
     at: Time
-    """When, by the clock of whoever orders it: another time is another order."""
+    """When, by the clock of whoever orders it: another time is another order, as is another action."""
     reason: Text = ""
     """Why."""
 

@@ -17,7 +17,9 @@ from churn_operator.core.objects import Violation
 
 def pending(world: ChurnModelWorld) -> Command | None:
     command, handled = world.status.command, world.status.handled
-    return None if command is None or (handled is not None and handled.at == command.at) else command
+    if command is None or (handled is not None and (handled.at, handled.action) == (command.at, command.action)):
+        return None
+    return command
 
 
 def obey(world: ChurnModelWorld, order: Command, progress: RolloutStatus | None, *, fails: bool) -> Move | None:

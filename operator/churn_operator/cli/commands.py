@@ -43,6 +43,7 @@ def _seconds(text: str) -> float:
 ModelName = Annotated[str, typer.Argument(help="Name of the ChurnModel.", metavar="NAME", show_default=False)]
 RunName = Annotated[str, typer.Argument(help="Name of the TrainingRun.", metavar="RUN", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why; it stays in the cluster.", metavar="TEXT", show_default=False)]
+Why = Annotated[str, typer.Option(help="Why; it stays in the cluster.", metavar="TEXT")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether you are sure.")]
 Reviewed = Annotated[
     str | None,
@@ -192,7 +193,7 @@ async def promote(
     session: Session,
     name: ModelName,
     *,
-    reason: Annotated[str, typer.Option(help="Why; it stays in the cluster.", metavar="TEXT")] = "",
+    reason: Why = "",
     wait: Wait = True,
     patience: Timeout = "60s",
 ) -> None:
@@ -208,7 +209,7 @@ async def abort(
     session: Session,
     name: ModelName,
     *,
-    reason: Reason,
+    reason: Why = "",
     wait: Wait = True,
     patience: Timeout = "60s",
 ) -> None:
@@ -224,7 +225,7 @@ async def rollback(
     session: Session,
     name: ModelName,
     *,
-    reason: Reason,
+    reason: Why = "",
     to: Annotated[str | None, typer.Option(help="A version that served; else the last.", metavar="VERSION")] = None,
     wait: Wait = True,
     patience: Timeout = "60s",

@@ -1,5 +1,6 @@
 """What a person orders is done or declined, and once."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,15 @@ def test_what_is_on_its_way_gives_way_to_a_rollback_which_stays_pending() -> Non
 def test_an_order_is_carried_out_once() -> None:
     done = Handled(at=AT, action="Abort", message="done")
     assert isinstance(decide_rollout(ordered(canary(1), "Abort", handled=done), NOW).move, Stay)
+
+
+def test_another_order_of_the_same_second_is_carried_out_as_well() -> None:
+    first = decide_rollout(ordered(guarded(), "Promote"), NOW).handled
+    world = ordered(guarded(), "Rollback")
+    later = replace(world, status=world.status.model_copy(update={"handled": first}))
+    assert first is not None
+    assert first.outcome == "Declined"
+    assert isinstance(decide_rollout(later, NOW).move, Restore)
 
 
 def test_what_came_of_an_order_stays_in_the_status() -> None:
