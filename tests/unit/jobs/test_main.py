@@ -229,7 +229,8 @@ def test_what_libraries_warn_of_and_what_nobody_foresaw_are_lines_of_json_too(
     task = probe(tmp_path, "x.csv")
     warned, told, broke = logged(capsys, lambda: main(["probe", task]))
     assert (warned["logger"], warned["level"]) == ("py.warnings", "warning")
-    assert "UserWarning: two\nlines" in warned["message"]
+    assert "UserWarning:" in warned["message"]
+    assert "two\nlines" in warned["message"]
     assert (told["logger"], told["message"]) == ("evidently", "of 3 columns")
     assert (broke["level"], broke["error"].splitlines()[-1]) == ("error", "ZeroDivisionError")
     assert {"namespace", "model"}.isdisjoint(told), "a probe knows an address only"
