@@ -46,7 +46,10 @@ def run(*command: str) -> str:
 
 @contextmanager
 def alone(factory: pytest.TempPathFactory) -> Iterator[None]:
-    """While what all tests use is installed, or missing on purpose, no other process of this run installs it."""
+    """While what all tests use is installed, or missing on purpose, no other process of this run installs it.
+
+    Not twice in one process: it would wait for itself.
+    """
     with (factory.getbasetemp().parent / "installing").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -63,6 +66,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> None:
     with alone(tmp_path_factory):
         run("hack/demo/install")
         run("hack/install", "--values=hack/demo/values.yaml")
+
+
+@pytest.fixture
+def nobody_installs(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # noqa: ARG001 - what it leaves
+    """Who installs for another module would bring back a neighbour that is away."""
+    with alone(tmp_path_factory):
+        yield
 
 
 @pytest.fixture
@@ -103,7 +113,8 @@ def stage(
     """A namespace and a folder of this module's own; a name is never used twice, as MLflow remembers names."""
     subject = Path(request.node.path).stem.removeprefix("test_").replace("_", "-")
     namespace = f"churn-e2e-{subject}-{secrets.token_hex(2)}"
-    run("hack/demo/install", namespace)
+    with alone(tmp_path_factory):
+        run("hack/demo/install", namespace)
     stage = Stage(namespace=namespace, scratch=tmp_path_factory.mktemp("scratch"), folder=f"{namespace}/")
     yield stage
     stage.kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")

@@ -42,6 +42,11 @@ def model(stage: Stage) -> Object | None:
     return stage.kubectl.get("churnmodels", "gym")
 
 
+def serves(stage: Stage, version: str) -> bool:
+    status = (model(stage) or {})["status"]
+    return status["summary"]["champion"] == version and holds({"status": status}, "Ready")
+
+
 def run_of_gym(name: str, reason: str, by: str) -> str:
     spec = {"modelRef": {"name": "gym"}, "reason": reason, "requestedBy": by}
     run = {"apiVersion": "churnops.dev/v1alpha1", "kind": "TrainingRun", "metadata": {"name": name}, "spec": spec}
@@ -61,6 +66,7 @@ def away(stage: Stage, name: str) -> Iterator[None]:
         neighbours.run("rollout", "status", f"deployment/{name}", "--timeout=120s")
 
 
+@pytest.mark.usefixtures("nobody_installs")
 def test_a_predictor_that_is_restarted_while_mlflow_is_away_comes_ready(gym: Stage) -> None:
     (before,) = gym.kubectl.list("pods", SELECTOR)
 
@@ -81,6 +87,7 @@ def test_a_predictor_that_is_restarted_while_mlflow_is_away_comes_ready(gym: Sta
     wait(gym, "MLflow back", lambda: condition(model(gym), "Trained")["reason"] == "RunAccepted", 120)
 
 
+@pytest.mark.usefixtures("nobody_installs")
 def test_a_run_that_finds_no_object_store_goes_on_when_it_is_back(gym: Stage) -> None:
     def given_up() -> str | None:
         for pod in gym.kubectl.list("pods", "churnops.dev/run=gym-7"):
@@ -107,6 +114,7 @@ def test_a_run_that_finds_no_object_store_goes_on_when_it_is_back(gym: Stage) ->
         assert holds(model(gym), "Ready")
     ended = wait(gym, "the verdict on gym-7", finished, 240)
     assert holds(ended, "Succeeded"), ended["status"]
+    wait(gym, "v7 serving", lambda: serves(gym, "v7"), 240)
     jobs = [job["metadata"]["name"] for job in gym.kubectl.list("jobs", "churnops.dev/run=gym-7")]
     assert jobs == ["gym-7-train"]
 
@@ -119,13 +127,9 @@ def test_a_version_that_a_quota_refuses_waits_and_serves_when_the_quota_is_raise
         said = condition(model(gym), "RolloutHealthy")
         return str(said["message"]) if (said["status"], said["reason"]) == ("False", "Refused") else None
 
-    def serves() -> bool:
-        status = (model(gym) or {})["status"]
-        return status["summary"]["champion"] == "v8" and holds({"status": status}, "Ready")
-
     message = wait(gym, "who refuses", refused, 240)
     assert "gym-v8" in message, message
     assert "exceeded quota: no-versions" in message, message
     assert holds(model(gym), "Ready"), "the champion serves meanwhile"
     gym.kubectl.run("delete", "resourcequota", "no-versions")
-    wait(gym, "v8 serving", serves, 240)
+    wait(gym, "v8 serving", lambda: serves(gym, "v8"), 240)

@@ -35,6 +35,7 @@ def tracking_missed(stage: Stage) -> bool:
     return "TrackingUnavailable" in [*reasons, *held]
 
 
+@pytest.mark.usefixtures("nobody_installs")
 def test_without_mlflow_a_condition_says_so_and_the_model_goes_on_when_it_comes(gym: Stage) -> None:
     neighbours = Kubectl(NEIGHBOURS)
     neighbours.run("scale", "deployment/mlflow", "--replicas=0")
