@@ -40,7 +40,7 @@ class Reason(StrEnum):
     """The metrics that a challenger is judged by, or the labels where they are required, cannot be read: traffic stays
     as it is."""
     GatewayUnavailable = "GatewayUnavailable"
-    """The Gateway of spec.serving.gateway is not there, or does not take the HTTPRoute."""
+    """The Gateway of spec.serving.gateway is not there, does not answer, or does not take the HTTPRoute."""
     Promoted = "Promoted"
     """A version has become champion."""
     AliasMoved = "AliasMoved"
@@ -102,9 +102,10 @@ class Reason(StrEnum):
     Expired = "Expired"
     """Nobody approved the run within approval.timeout."""
     Superseded = "Superseded"
-    """A newer candidate is there, or another champion than the run was compared with."""
+    """A newer candidate is there, another champion than the run was compared with, or another model of that name."""
     RunNotApproved = "RunNotApproved"
-    """The last run's model passed every gate, and was not approved."""
+    """The last run's model passed every gate, and is not served: nobody approved it, or it was compared with another
+    champion."""
 
     # Why a Job gave no result
     TrackingUnavailable = "TrackingUnavailable"
