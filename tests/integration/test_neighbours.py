@@ -94,7 +94,7 @@ async def test_an_api_server_that_fails_is_waited_for(
             wrong = calm(asked, 10 * AWAY_SECONDS) or await rest(life, whole)
             lost = life.log.read_text().count("the Lease shipped/lease is lost")
             ends = life.operator.starts - 1
-            return wrong or f"{lost} Leases lost, ended {ends} times" * (lost != ends or lost != bool(name))
+            return wrong or f"{lost} Leases lost, ended {ends} times" * (lost != ends or bool(lost) != bool(name))
 
     found, shipped = await asyncio.gather(each_fault(live), live(Fault.AWAY, "shipped", **AS_SHIPPED))
     assert not found
