@@ -45,6 +45,8 @@ class Reason(StrEnum):
     """A version has become champion."""
     AliasMoved = "AliasMoved"
     """The registered model's alias pointed elsewhere, and points at the cluster's champion now."""
+    OrderDeclined = "OrderDeclined"
+    """What a person ordered cannot be carried out, and nothing was done: status.handled says what it was."""
     RolledBack = "RolledBack"
     """The newest accepted version did not become ready, or is the same model as one that was Quarantined."""
     Aborted = "Aborted"

@@ -78,7 +78,9 @@ def story(decision: Decision) -> tuple[Judgement, ...]:
             return (_back(version, "is champion again", violation),)
         case Return(version, violation):
             return (_back(version, "is called back", violation),)
-        case Start() | Decline() | Stay():
+        case Decline(why):
+            return (Judgement("Order", holds=False, reason=Reason.OrderDeclined, message=f"Nothing was done: {why}."),)
+        case Start() | Stay():
             return ()
 
 

@@ -133,6 +133,12 @@ def test_an_order_is_carried_out_once() -> None:
     assert isinstance(decide_rollout(ordered(canary(1), "Abort", handled=done), NOW).move, Stay)
 
 
+def test_an_order_that_is_declined_is_an_event() -> None:
+    (told,) = story(decide(ordered(guarded(), "Promote"), NOW))
+    assert (told.reason, told.holds) == ("OrderDeclined", False)
+    assert told.message == "Nothing was done: no version is on its way."
+
+
 def test_another_order_of_the_same_second_is_carried_out_as_well() -> None:
     first = decide_rollout(ordered(guarded(), "Promote"), NOW).handled
     world = ordered(guarded(), "Rollback")
