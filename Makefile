@@ -72,6 +72,9 @@ cluster-down: ## take it down
 install: ## install or upgrade the operator with Helm; VALUES=file.yaml
 	@hack/install $(if $(VALUES),--values $(VALUES))
 
+test-smoke: ## after an installation: the operator leads, and every model's champion answers
+	@hack/smoke
+
 uninstall: ## remove the operator; models and what serves them stay
 	@hack/uninstall
 
@@ -87,4 +90,4 @@ bench: setup ## measure what is promised, each figure beside its rival
 lock: ## pin the newest allowed versions of all Python packages
 	@hack/lock --upgrade
 
-.PHONY: help setup lint test test-unit test-integration test-e2e crds verify images scan package hooks cluster doctor cluster-down install uninstall demo demo-clean bench lock
+.PHONY: help setup lint test test-unit test-integration test-e2e test-smoke crds verify images scan package hooks cluster doctor cluster-down install uninstall demo demo-clean bench lock

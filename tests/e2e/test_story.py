@@ -16,7 +16,7 @@ from hack.demo import world
 from hack.demo.kube import Kubectl, Object, condition, holds, wait_until
 from hack.demo.load import WORKERS, Load, predict
 from hack.demo.processes import processes
-from hack.demo.stage import Mlflow, Stage, customer, customers
+from hack.demo.stage import REPOSITORY, Mlflow, Stage, customer, customers
 
 pytestmark = pytest.mark.usefixtures("told_so_far")
 T = TypeVar("T")
@@ -175,9 +175,18 @@ def test_2_the_champion_answers_predictions_as_soon_as_the_model_is_ready(
     assert "driftmonitor.churnops.dev/telco" in table
 
 
+def passes_smoke_test(telco: Telco) -> bool:
+    """That of an installation, of this namespace's models."""
+    environment = os.environ | {"TIMEOUT": "5s"}
+    command = [str(REPOSITORY / "hack/smoke"), telco.stage.namespace]
+    return subprocess.run(command, check=False, capture_output=True, env=environment).returncode == 0
+
+
 def test_2_ready_is_false_within_15_s_of_the_champions_failing(telco: Telco) -> None:
+    telco.wait("a smoke test that passes", lambda: passes_smoke_test(telco), 120)
     with stopped(telco.kubectl, "telco-v1"):
         telco.wait("Ready False", lambda: condition(telco.model(), "Ready").get("status") == "False", 15)
+        assert not passes_smoke_test(telco)
         assert condition(telco.model(), "Ready")["reason"] == "ChampionNotAnswering"
     telco.wait_for_champion("v1", 60)
 

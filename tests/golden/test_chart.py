@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.control_plane import ROOT
 from support.helm import CHART, FULL, SMALLEST, helm, render
 
 from churn_operator.collector.settings import Settings as CollectorSettings
@@ -30,6 +31,34 @@ def test_the_manifests_are_the_expected_ones(name: str) -> None:
 @pytest.mark.parametrize("values", [SMALLEST, FULL], ids=["the smallest values", "every value"])
 def test_lint_has_nothing_to_say(values: Path) -> None:
     assert "0 chart(s) failed" in helm("lint", "--strict", CHART, "--values", values)
+
+
+ENVIRONMENTS = ROOT / "samples/environments"
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_each_environment_has_values_that_the_chart_takes(environment: str) -> None:
+    values = ENVIRONMENTS / f"{environment}.yaml"
+    assert "0 chart(s) failed" in helm("lint", "--strict", CHART, "--values", values)
+    rendered = render(values, "--api-versions=monitoring.coreos.com/v1")
+    assert f"s3://churn-{environment}/models" in rendered
+    assert {"name": "CHURN_CLUSTER", "value": environment} in settings_of(rendered)
+
+
+def settings_of(rendered: str) -> list[dict[str, str]]:
+    """What the operator's process is told by its environment."""
+    found = (one for one in yaml.safe_load_all(rendered) if one and one["kind"] == "Deployment")
+    operator = next(one for one in found if one["metadata"]["name"] == "churn-operator")
+    settings: list[dict[str, str]] = operator["spec"]["template"]["spec"]["containers"][0]["env"]
+    return settings
+
+
+def test_argo_cd_finds_the_chart_and_the_values_of_each_environment() -> None:
+    made = yaml.safe_load((ENVIRONMENTS / "argocd.yaml").read_text())["spec"]
+    source, (generator,) = made["template"]["spec"]["source"], made["generators"]
+    chart, (values,) = ROOT / source["path"], source["helm"]["valueFiles"]
+    for element in generator["list"]["elements"]:
+        assert (chart / values.replace("{{environment}}", element["environment"])).resolve().is_file()
 
 
 def objects(*kinds: str, golden: str = "chart-full.yaml") -> list[dict[str, Any]]:
