@@ -234,14 +234,14 @@ def test_3_a_changed_world_is_an_alarm_that_names_the_columns(telco: Telco, mlfl
     assert b"<html" in mlflow.artifact(run_id, path)[:2000].lower()
 
 
-def test_3_each_customer_who_asked_is_in_the_log_once_and_every_probe_is_marked(telco: Telco) -> None:
+def test_3_each_customer_who_asked_is_in_the_log_once_and_every_golden_request_is_marked(telco: Telco) -> None:
     def all_there() -> pd.DataFrame | None:
         log = telco.stage.logged("telco")
         return log if len(log) and (log["kind"] == "Client").sum() >= telco.asked else None
 
     wait_until("every row", lambda: all_there() is not None, seconds=30, diagnose=telco.kubectl.diagnose)
     once = telco.stage.logged("telco")
-    assert dict(once["kind"].value_counts()).keys() == {"Client", "Probe"}
+    assert dict(once["kind"].value_counts()).keys() == {"Client", "Golden"}
     assert (once["kind"] == "Client").sum() == telco.asked
     assert once["id"].isna().all()
     features = {name.removeprefix("feature.") for name in once.columns if name.startswith("feature.")}
