@@ -21,6 +21,8 @@ SHORT, LONG = 1.0, LASTED_SECONDS + 1
 
 
 def fails_after(seconds: float) -> Task:
+    """By the loop's clock, which jumps: nobody waits."""
+
     async def kopf_task() -> None:
         await asyncio.sleep(seconds)
         raise ValueError("garbage")
