@@ -15,6 +15,7 @@ from support.mlflow_server import MlflowServer
 from support.shadow import make_shadow_result
 
 from churn_operator.api.results import encode_result
+from churn_operator.api.tasks import Golden
 from churn_operator.churnmodel import ChurnModelKind
 from churn_operator.core.client import ApiClient
 from churn_operator.core.clock import stamp
@@ -69,7 +70,7 @@ class Life:
         fresh, self.seen = writes[self.seen :], len(writes)
         return fresh
 
-    async def predict(self, url: str, instance: Object, probability: float) -> Answer:  # noqa: ARG002 - the interface
+    async def predict(self, url: str, golden: Golden) -> Answer:  # noqa: ARG002 - the interface
         version = url.partition("-predictor")[0].rpartition("-")[2]
         if "-predictor" not in url:
             service = await self.get("Service", "telco", "v1")

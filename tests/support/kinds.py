@@ -30,7 +30,11 @@ from churn_operator.trainingrun.observe import ModelView, TrainingRunWorld
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 EARLIER = clock.stamp(NOW - timedelta(hours=3))
 HEX = "ab" * 32
-GOLDEN = Golden(instance={"tenure": 12, "contract": "One year"}, probability=0.25)
+GOLDEN = Golden(
+    instance={"tenure": 12, "contract": "One year"},
+    probability=0.25,
+    variants=({"changes": {"tenure": 1}, "probability": 0.75},),
+)
 DATA = {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"}
 SETTINGS = Settings(
     jobs_image="jobs:1",

@@ -13,6 +13,7 @@ from typing import Any
 
 from prometheus_client.samples import Sample
 
+from churn_operator.api.tasks import Golden
 from churn_operator.churnmodel.counts import Counts
 from churn_operator.core.errors import MetricsUnavailable, TrackingUnavailable
 from churn_operator.core.kind import Answer, RunView
@@ -81,7 +82,7 @@ class MemoryCluster:
         self._track()
         return self.aliases.get(alias)
 
-    async def predict(self, url: str, instance: Object, probability: float) -> Answer:  # noqa: ARG002 - the interface
+    async def predict(self, url: str, golden: Golden) -> Answer:  # noqa: ARG002 - the interface
         version = url.removeprefix("http://telco-").partition("-predictor")[0]
         if CLUSTER_IP in url:
             service = self.objects["Service", "telco"]

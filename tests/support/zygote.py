@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 from churn_operator import __main__ as operator
+from churn_operator.api.tasks import Golden
 from churn_operator.core.kind import Answer
-from churn_operator.core.objects import Object
 from churn_operator.core.prober import Prober
 
 
-async def _as_expected(self: Prober, url: str, instance: Object, probability: float) -> Answer:  # noqa: ARG001 - the interface
-    return Answer(ok=True, message=f"probability {probability:g} as expected")
+async def _as_expected(self: Prober, url: str, golden: Golden) -> Answer:  # noqa: ARG001 - the interface
+    return Answer(ok=True, message=f"probability {golden.probability:g} as expected")
 
 
 def main() -> None:

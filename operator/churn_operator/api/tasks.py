@@ -4,9 +4,10 @@ A task is JSON in a ConfigMap, mounted at TASK_PATH. A result is JSON of at most
 termination message, and, for `train` and `drift`, a tag of the MLflow run under the owner's UID.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from churn_operator.api.analysis import ScoreCounts, Share
 from churn_operator.api.base import Column, Digest, FreeForm, Model, Name, Revision, Text, Time, Uri, Word
@@ -57,13 +58,30 @@ class Progress(Model):
     """The training metric of the best candidate so far."""
 
 
-class Golden(Model):
-    """A made-up typical customer and what the model answers for it: proof that a server serves this model."""
+class GoldenVariant(Model):
+    """A customer that differs from the typical one, and what the model answers for it."""
 
-    instance: FreeForm
-    """Medians and most frequent categories of the training rows; nobody's data."""
+    changes: FreeForm
+    """The columns that differ."""
     probability: Annotated[float, Field(ge=0, le=1)]
     """The probability of churn that scikit-learn gave."""
+
+
+class Golden(Model):
+    """Made-up customers and what the model answers for them: proof that a server serves this model."""
+
+    instance: FreeForm
+    """A typical one: medians and most frequent categories of the training rows; nobody's data."""
+    probability: Annotated[float, Field(ge=0, le=1)]
+    """The probability of churn that scikit-learn gave."""
+    variants: Annotated[tuple[GoldenVariant, ...], Field(max_length=8)] = ()
+    """More of them, whose probabilities lie apart. None in a result of before there were any."""
+
+    @property
+    def rows(self) -> tuple[tuple[Mapping[str, JsonValue], float], ...]:
+        """Each customer whole, with the probability."""
+        typical = (self.instance, self.probability)
+        return (typical, *(({**self.instance, **each.changes}, each.probability) for each in self.variants))
 
 
 class ModelRef(Model):

@@ -354,7 +354,7 @@ async def _servers(
         if ready.get("status") == "True" or _had_clients(version, status.rollout):
             host = await _host(cluster, key, version, services)
             url = f"http://{host}/v1/models/{key.name}:predict"
-            answer = await cluster.predict(url, version.golden.instance, version.golden.probability)
+            answer = await cluster.predict(url, version.golden)
         heard = str(ready.get("message", "not ready yet"))
         if answer is None or not answer.ok:
             pods = await _pods(cluster, key, version.version)

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from prometheus_client.samples import Sample
 
 from churn_operator.api.base import Model
+from churn_operator.api.tasks import Golden
 from churn_operator.core.conditions import Judgement
 from churn_operator.core.errors import TrackingUnavailable
 from churn_operator.core.objects import CHAMPION_ALIAS, Alias, Desired, Key, Object, Violation
@@ -87,7 +88,7 @@ class Cluster(Counting, Protocol):
             TrackingUnavailable: MLflow did not answer.
         """
 
-    async def predict(self, url: str, instance: Object, probability: float) -> Answer:
+    async def predict(self, url: str, golden: Golden) -> Answer:
         """Send one V1 request and compare the answer; never raises."""
 
 

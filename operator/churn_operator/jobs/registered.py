@@ -85,20 +85,21 @@ def judge(bundle: Bundle, version: str, rows: Rows, spec: DataSpec) -> Challenge
         known = {feature.name for feature in bundle.contract.features}
     except (ValidationError, DecodeError) as error:
         raise _unfit(version, f"has files that cannot be read: {error}") from error
-    if not golden.instance.keys() <= known:
+    instances, expected = zip(*golden.rows, strict=True)
+    if not set().union(*instances) <= known:
         raise _unfit(version, f"has a {GOLDEN_FILE} with columns that the model does not know")
     _check_spec(bundle, version, rows, spec)
     common = compare.common_rows(rows, bundle)
     if not common.unseen:
         raise _unfit(version, "does not say of enough held-out rows that it was not trained on them")
     answers = _ask(bundle, version, rows.table[common.mask])
-    replayed = _ask(bundle, version, pd.DataFrame([golden.instance], dtype=object))
+    replayed = _ask(bundle, version, pd.DataFrame(list(instances), dtype=object))
     manifest = bundle.manifest
     return Challenger(
         bundle=bundle,
         rows=replace(rows, held_out=common.mask),
         forecast=Forecast(rows.truth[common.mask], answers, manifest.threshold),
-        parity=float(abs(replayed[0] - golden.probability)),
+        parity=float(np.abs(replayed - expected).max()),
         golden=golden,
         params={"estimator": manifest.estimator, "threshold": manifest.threshold, "registry_version": version},
         scores={},

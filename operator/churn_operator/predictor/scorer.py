@@ -57,16 +57,15 @@ def load(bundle: Bundle) -> Backend:
         BundleBroken: the answer is not the one that training got.
     """
     reader, scorer = RowReader(bundle.contract), Scorer(bundle.onnx, bundle.contract)
+    instances, expected = zip(*bundle.golden.rows, strict=True)
     try:
-        rows = reader.read({"instances": [bundle.golden.instance]}, complete=False)
+        rows = reader.read({"instances": list(instances)}, complete=False)
     except Refused as error:
         raise BundleBroken(f"{GOLDEN_FILE}: {error}") from error
-    (answer,) = scorer.score(rows)
-    # Not a comparison by `>`: an answer of NaN must not pass.
-    if not abs(answer - bundle.golden.probability) <= TOLERANCE:
-        raise BundleBroken(
-            f"{GOLDEN_FILE}: the model answers {answer:.6f} where training answered {bundle.golden.probability:.6f}"
-        )
+    for answer, right in zip(scorer.score(rows), expected, strict=True):
+        # Not a comparison by `>`: an answer of NaN must not pass.
+        if not abs(answer - right) <= TOLERANCE:
+            raise BundleBroken(f"{GOLDEN_FILE}: the model answers {answer:.6f} where training answered {right:.6f}")
     return Backend(
         platform="onnxruntime_onnx",
         contract=bundle.contract,

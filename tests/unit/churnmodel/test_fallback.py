@@ -19,6 +19,7 @@ from support.kinds import (
 from support.memory import CLUSTER_IP, MemoryCluster
 
 from churn_operator.api.churnmodel import ChurnModelStatus, FallbackStatus, VersionState
+from churn_operator.api.tasks import Golden
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import SOON, decide
@@ -299,9 +300,9 @@ def test_one_of_both_is_named(fallback: Any) -> None:
 class Asked(MemoryCluster):
     """Remembers who was asked for what."""
 
-    async def predict(self, url: str, instance: Any, probability: float) -> Answer:
-        self.seen = {**getattr(self, "seen", {}), url: (dict(instance), probability)}
-        return await super().predict(url, instance, probability)
+    async def predict(self, url: str, golden: Golden) -> Answer:
+        self.seen = {**getattr(self, "seen", {}), url: golden.rows}
+        return await super().predict(url, golden)
 
 
 def owned(kind: str, name: str, spec: Any, **labels: str) -> dict[str, Any]:
@@ -327,7 +328,7 @@ async def observed(fallback: Any, *, target: str = "v2", pods: Any = ()) -> tupl
 async def test_a_constant_is_asked_for_its_probability_at_its_own_address() -> None:
     world, cluster = await observed(CONSTANT, target="fallback")
     theirs = "http://telco-fallback-predictor.team.svc/v1/models/telco:predict"
-    assert cluster.seen[theirs] == ({}, 0.2)
+    assert cluster.seen[theirs] == (({}, 0.2),)
     assert world.server("fallback") == ServerSeen("fallback", message="not ready yet",
                                                   answer=Answer(ok=True, message="fallback was asked"))  # fmt: skip
     assert "http://telco-v2-predictor.team.svc/v1/models/telco:predict" in cluster.seen

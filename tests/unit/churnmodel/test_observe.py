@@ -11,6 +11,7 @@ from support.memory import MemoryCluster
 
 from churn_operator.__main__ import Loop
 from churn_operator.api.churnmodel import VersionState
+from churn_operator.api.tasks import Golden
 from churn_operator.churnmodel.moves import GiveUp, Restore, Stay
 from churn_operator.churnmodel.observe import ChurnModelWorld, observe
 from churn_operator.churnmodel.rollout import decide_rollout
@@ -27,9 +28,9 @@ FALSE = {"type": "Ready", "status": "False", "message": "Deployment does not hav
 class Asked(MemoryCluster):
     """Remembers by which address who was asked."""
 
-    async def predict(self, url: str, instance: Any, probability: float) -> Answer:
+    async def predict(self, url: str, golden: Golden) -> Answer:
         self.urls = [*getattr(self, "urls", ()), url]
-        return await super().predict(url, instance, probability)
+        return await super().predict(url, golden)
 
 
 def owned(kind: str, name: str, spec: Mapping[str, Any], **labels: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from support.echo import echo
 from support.keeper import API_VERSION, Keeper, job, service
 
 from churn_operator.api.reasons import Reason
+from churn_operator.api.tasks import Golden
 from churn_operator.core.conditions import Judgement
 from churn_operator.core.errors import KindMissing, Outdated, TrackingUnavailable, Unavailable, WriteRefused
 from churn_operator.core.kind import Answer, RunView
@@ -58,8 +59,8 @@ class Memory:
     async def find_run(self, tracking_uri: str, uid: str) -> RunView | None:
         raise NotImplementedError(tracking_uri, uid)
 
-    async def predict(self, url: str, instance: Object, probability: float) -> Answer:
-        raise NotImplementedError(url, instance, probability)
+    async def predict(self, url: str, golden: Golden) -> Answer:
+        raise NotImplementedError(url, golden)
 
     async def metrics(self, url: str) -> str:
         raise NotImplementedError(url)

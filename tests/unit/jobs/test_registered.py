@@ -135,6 +135,9 @@ class TestJudged:
         assert 0 < found.data.holdout_rows < champion.data.holdout_rows / 2
 
 
+AGED = {"changes": {"age": 1}, "probability": 0.5}
+
+
 def repacked(bundle: Bundle, **parts: Any) -> Bundle:
     """The same model with other parts, its digests in order."""
     golden = Golden.model_validate_json(bundle.files[GOLDEN_FILE])
@@ -276,6 +279,11 @@ class TestRefused:
                 lambda b: repacked(b, golden=Golden(instance={"age": 1}, probability=0.5)),
                 "columns that the model does not know",
                 id="a golden request of another model",
+            ),
+            pytest.param(
+                lambda b: repacked(b, golden=Golden(instance={}, probability=0.5, variants=(AGED,))),
+                "columns that the model does not know",
+                id="a golden customer of another model",
             ),
             pytest.param(
                 lambda b: repacked(b, manifest=b.manifest.model_copy(update={"positive_label": "No"})),
