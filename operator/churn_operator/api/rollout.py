@@ -279,6 +279,6 @@ class RolloutStatus(Model):
     """What the last analysis of this step, or of the replay, found."""
     reason: Word | None = None
     """Why the version lost its traffic, or the prospect of any: AnalysisFailed, Aborted, ABTestUndecided and so on.
-    GuardNotJudged: it kept it, and was not judged to the end."""
+    GuardNotJudged: it kept it, and was not judged to the end. GatewayUnavailable: it waits for the Gateway."""
     message: Text = ""
     """What it waits for, or why it ended."""

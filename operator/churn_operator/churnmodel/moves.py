@@ -74,6 +74,8 @@ class Stay:
     """Traffic stays where it is."""
 
     waits_for: str = ""
+    reason: str | None = None
+    """Where a neighbour is in the way, and nothing that is bound to come."""
 
 
 Move = Start | Shift | Replay | Promote | GiveUp | Restore | Return | Decline | Stay

@@ -47,10 +47,11 @@ def progress_after(
         case Return(version):
             phase = RolloutPhase.Starting
             return RolloutStatus(version=version.version, returns=True, phase=phase, began=at, since=at)
-        case Stay(waits_for):
-            return _staying(world, waits_for, progress, now)
+        case Stay():
+            return _staying(world, move, progress, now)
         case Decline():
-            return _staying(world, "" if progress is None else progress.message, progress, now)
+            same = Stay() if progress is None else Stay(progress.message, progress.reason)
+            return _staying(world, same, progress, now)
 
 
 def _started(version: ServedVersion, at: str) -> RolloutStatus:
@@ -208,9 +209,7 @@ def _is_blind(progress: RolloutStatus) -> bool:
     return progress.verdict is not None and progress.verdict.result is TestOutcome.Error
 
 
-def _staying(
-    world: ChurnModelWorld, waits_for: str, progress: RolloutStatus | None, now: datetime
-) -> RolloutStatus | None:
+def _staying(world: ChurnModelWorld, move: Stay, progress: RolloutStatus | None, now: datetime) -> RolloutStatus | None:
     """What was said, until there is something new to say: a verdict that grew by a few requests is not."""
     last = world.status.rollout
     if progress is None or last is None or progress.phase in {RolloutPhase.Complete, RolloutPhase.RolledBack}:
@@ -219,5 +218,5 @@ def _staying(
         return _completed(last, progress, clock.stamp(now))
     is_told = progress.phase is RolloutPhase.Shadowing or _is_news(last, progress)
     told = progress if is_told else last
-    update = {"verdict": told.verdict, "comparison": told.comparison, "message": waits_for[:1024]}
-    return progress.model_copy(update=update)
+    waits = {"reason": move.reason, "message": move.waits_for[:1024]}
+    return progress.model_copy(update=waits | {"verdict": told.verdict, "comparison": told.comparison})

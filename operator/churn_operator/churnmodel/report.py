@@ -287,7 +287,7 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
     rolling, versions, progress = _rolling(decision), decision.rollout.versions, decision.rollout.progress
     if problem is not None and problem.reason != Reason.TrackingUnavailable:
         return Judgement("RolloutHealthy", holds=False, reason=problem.reason, message=problem.message)
-    away = progress is not None and rolling is not None and _gateway_away(world, progress, now)
+    away = progress is not None and _gateway_away(progress, now)
     if progress is not None and is_shifting(progress):
         shifting = Reason.GatewayUnavailable if away else _shifting_reason(progress)
         return Judgement("RolloutHealthy", None, shifting, _shifting(world, progress))
@@ -318,11 +318,9 @@ def _rollout_healthy(world: ChurnModelWorld, decision: Decision, problem: Violat
     )
 
 
-def _gateway_away(world: ChurnModelWorld, progress: RolloutStatus, now: datetime) -> bool:
+def _gateway_away(progress: RolloutStatus, now: datetime) -> bool:
     """What it waits for; a Gateway takes a moment to take up a new step."""
-    problem = route_problem(world)
-    waits = problem is not None and problem in progress.message
-    return waits and abs(now - clock.parse(progress.since)) >= SETTLING
+    return progress.reason == Reason.GatewayUnavailable and abs(now - clock.parse(progress.since)) >= SETTLING
 
 
 def _next(progress: RolloutStatus | None) -> str:

@@ -194,7 +194,7 @@ def _admit(world: ChurnModelWorld, rolling: ServedVersion) -> Move:
     if strategy == "Shadow":
         return Replay(rolling, 1)
     if problem := route_problem(world):
-        return Stay(problem)
+        return Stay(problem, Reason.GatewayUnavailable)
     for version in (champion, rolling):
         if not world.counters.get(version.version):
             why = world.unread.get(version.version, "none of its pods is ready")
@@ -212,7 +212,7 @@ def _shift(world: ChurnModelWorld, rolling: ServedVersion, progress: RolloutStat
     if world.spec.rollout.strategy in ASKED_ONE_BY_ONE:
         return _admit(world, rolling) if _answers(world, rolling) else Stay(_heard(world, rolling))
     if problem := route_problem(world):
-        return Stay(problem)
+        return Stay(problem, Reason.GatewayUnavailable)
     if verdict is None or verdict.result is not TestOutcome.Pass:
         return Stay("the analysis has not passed")
     if world.spec.rollout.strategy == "ABTest":
