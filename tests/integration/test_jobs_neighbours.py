@@ -53,6 +53,7 @@ USES: dict[str, Callable[[S3Store, str], object]] = {
     "asked for its state": S3Store.head,
     "written": lambda files, uri: files.write(uri, b"the same"),
     "listed": lambda files, uri: files.list(uri.rpartition("/")[0]),
+    "asked to delete": lambda files, uri: files.delete([uri]),
 }
 
 

@@ -230,7 +230,7 @@ class Proxy:
 
 def _addressed(request: web.Request, body: bytes) -> str:
     """The path of what is written, with its name also where that stands in the body only."""
-    if request.method != "POST" or not body:
+    if request.method != "POST" or not body or request.content_type != "application/json":
         return request.path
     name = json.loads(body).get("metadata", {}).get("name")
     return f"{request.path}/{name}" if name else request.path

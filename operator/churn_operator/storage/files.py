@@ -193,12 +193,16 @@ class S3Store:
 
     def _delete(self, bucket: str, keys: Sequence[str]) -> None:
         objects = [{"Key": key} for key in keys]
-        answer = self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-        failed = [error for error in answer.get("Errors", ()) if error.get("Code") not in _GONE]
+        answer = self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects})
+        errors = answer.get("Errors", ())
+        failed = [error for error in errors if error.get("Code") not in _GONE]
         if failed:
             first = failed[0]
             message = f"s3://{bucket}/{first.get('Key')} cannot be deleted: {first.get('Code')} {first.get('Message')}"
             raise Unavailable(Reason.StorageUnavailable, message)
+        # anybody's page says nothing of errors either: what was deleted is to be named
+        if len(answer.get("Deleted", ())) + len(errors) < len(keys):
+            raise Unavailable(Reason.StorageUnavailable, f"s3://{bucket}/{keys[0]}: {_STRANGER}")
 
 
 def _split(uri: str) -> tuple[str, str]:
