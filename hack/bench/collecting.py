@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -65,19 +65,17 @@ class ObjectStore:
         self._folder = folder
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        prefix = f"STORE{self._port}_"
-        os.environ.update({prefix + name: value for name, value in self.environment.items()})
-        self.files = S3Store(prefix)
-        self._prefix = prefix
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return {
+        self.environment = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test-secret",
             "AWS_REGION": "us-east-1",
         }
+        """Of who uses it: it may name a proxy, while `files` goes straight to the store."""
+        prefix = f"STORE{self._port}_"
+        os.environ.update({prefix + name: value for name, value in self.environment.items()})
+        self.files = S3Store(prefix)
+        self._prefix = prefix
 
     def start(self) -> None:
         (self._folder / "objects").mkdir(parents=True, exist_ok=True)

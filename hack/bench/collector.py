@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from hack.bench.collecting import (
     CollectorProcess,
     ObjectStore,
     Sender,
+    Sent,
     collectors,
     count_log,
     end_day,
@@ -68,7 +70,7 @@ def main() -> int:
                     case "kills":
                         good &= kills(store, Path(scratch), options.kills, options.seed)
                     case "outage":
-                        good &= outage(store, Path(scratch), options.away)
+                        good &= outage(store, Path(scratch), options.away, store.stop, store.start).whole
                     case _:
                         good &= memory(store, Path(scratch), options.events, options.unanswered)
             finally:
@@ -87,24 +89,45 @@ def kills(store: ObjectStore, folder: Path, count: int, seed: int) -> bool:
     return _tell(sender, store, folder, since)
 
 
-def outage(store: ObjectStore, folder: Path, away: float) -> bool:
-    """The store goes and comes again."""
+@dataclass(frozen=True)
+class Outage:
+    """What two collectors came to while their object store failed, and after."""
+
+    sent: Sent
+    kept: int
+    """Bytes on both disks, when the store was back."""
+    grown: float
+    """MiB by which memory had grown by then from the middle of the outage on, of the one that took more."""
+    seconds: float
+    """From then until all was joined."""
+    whole: bool
+    """Whether nothing was lost, and nothing is there twice."""
+
+
+def outage(
+    store: ObjectStore, folder: Path, away: float, fail: Callable[[], object], heal: Callable[[], object]
+) -> Outage:
+    """The store fails under 50 events a second, and is back."""
     since = datetime.now(UTC) - timedelta(hours=1)
     with collectors(store, folder, 2) as both:
         sender = Sender([one.url for one in both], store_model(store))
         asyncio.run(sender.warm_up())
-        store.stop()
-        asyncio.run(sender.send(50, away))
-        kept = sum(path.stat().st_size for one in both for path in (one.folder / "buffer/events").iterdir())
+        fail()
+        asyncio.run(sender.send(50, away / 2))
+        before = [one.resident_mebibytes() for one in both]
+        asyncio.run(sender.send(50, away / 2))
+        grown = max(one.resident_mebibytes() - size for one, size in zip(both, before, strict=True))
         attempts = sum(one.log.read_text().count('"work": "flush"') for one in both)
-        store.start()
+        kept = sum(path.stat().st_size for one in both for path in (one.folder / "buffer/events").iterdir())
+        heal()
         began = time.monotonic()
         wait_for(lambda: settled(store, both), "all to be joined", 300)
         seconds = time.monotonic() - began
         wait_for_rest(store, both)
-    print(f"The object store away for {away:.0f} s under 50 events a second: answers {dict(sender.sent.answers)}")
+    print(f"The object store failed for {away:.0f} s under 50 events a second: answers {dict(sender.sent.answers)}")
     print(f"  {kept / 2**20:.1f} MiB on two disks, {attempts} attempts to write; all joined {seconds:.0f} s after")
-    return _tell(sender, store, folder, since)
+    print(f"  resident memory grew by {grown:+.1f} MiB over the second half")
+    return Outage(sender.sent, kept, grown, seconds, _tell(sender, store, folder, since))
 
 
 def _tell(sender: Sender, store: ObjectStore, folder: Path, since: datetime) -> bool:
