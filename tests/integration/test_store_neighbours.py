@@ -39,6 +39,8 @@ SLOWNESS = float(os.environ.get("SLOWNESS", "6"))
 IMPATIENT = {"CHURN_READ_SECONDS": f"{SLOWNESS / 3:g}"}
 PAUSE = 10 * AWAY_SECONDS / 600
 """Kubernetes' first before another attempt, made shorter as the ten minutes are."""
+PODS = 4
+"""For which there is room at a time."""
 DATA = join(BUCKET, "data", "gym.csv")
 MOMENTS = {"the first request": "", "the manifest": MANIFEST_FILE}
 """With which request a fault begins, and how its path ends. A model's other files are written before its manifest."""
@@ -70,7 +72,7 @@ class Jobs:
         self._store = store
         self._mlflow = mlflow
         self._folder = folder
-        self._cores = asyncio.Semaphore(os.cpu_count() or 1)
+        self._node = asyncio.Semaphore(PODS)
         self.champion: ModelRef | None = None
 
     async def run(
@@ -112,7 +114,7 @@ class Jobs:
         last.write_text("")
         with (folder / "log").open("ab") as log:
             command = (sys.executable, "-m", "churn_operator.jobs", role, str(folder / "task.json"))
-            async with self._cores:
+            async with self._node:
                 process = await asyncio.create_subprocess_exec(
                     *command, env={**environment, "TERMINATION_LOG": str(last)}, stdout=log, stderr=log
                 )

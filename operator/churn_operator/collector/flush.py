@@ -26,6 +26,8 @@ class Flusher:
         self._root = root
         self._clock = clock
         self._most_bytes = most_bytes
+        self._tried: list[Segment] = []
+        """Of an attempt that failed, but may have written: they go together again, under the same names."""
 
     async def flush(self) -> bool:
         """Write the oldest sealed segments; whether there were any.
@@ -33,10 +35,12 @@ class Flusher:
         Raises:
             JobError: the object store refuses, or is away; nothing is forgotten then.
         """
-        segments = self._oldest()
+        segments = self._tried or self._oldest()
         if not segments:
             return False
+        self._tried = segments
         written = await asyncio.to_thread(self._write, segments)
+        self._tried = []
         for segment in segments:
             self._buffer.release(segment)
         metrics.FLUSHED_EVENTS.inc(written)
