@@ -1,7 +1,7 @@
 """Neighbours that fail in each way there is, in the middle of a life: nothing is lost, and nothing is done twice.
 
-The object store is the Jobs' neighbour: see test_jobs_neighbours.py. Of the gateway the operator knows what its
-controller says: see tests/unit/churnmodel/test_gateway.py, and tests/e2e/test_canary.py for one that is away.
+The object store is the Jobs' neighbour, and the collector's: see test_store_neighbours.py. Of the gateway the operator
+knows what its controller says: see tests/unit/churnmodel/test_gateway.py; in tests/e2e/test_canary.py one is away.
 """
 
 import asyncio

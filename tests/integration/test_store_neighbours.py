@@ -49,8 +49,8 @@ LIVES = tuple(product(PLACES, Fault)) if IN_FULL else tuple(zip(cycle(PLACES), F
 """Each Job from each moment on in each way; in short each way once."""
 LONGEST_PAUSE = 48.0
 """Seconds, of the collector's pauses, when they have grown: a minute, up to a fifth shorter."""
-MORE_MEBIBYTES = 32.0
-"""That a collector may take more at the end of an outage than in the middle of it."""
+MORE_MEBIBYTES = 64.0
+"""That a collector may take more at the end of an outage than in the middle of it: its first file takes 50."""
 
 
 class Left(NamedTuple):
@@ -76,20 +76,19 @@ class Jobs:
         self.champion: ModelRef | None = None
 
     async def run(
-        self, role: str, name: str, proxy: Proxy, patience: Mapping[str, str]
-    ) -> tuple[str, list[JobFailure]]:
-        """The Job's result, and what the attempts before that came to."""
+        self, role: str, name: str, proxy: Proxy, patience: Mapping[str, str], failures: list[JobFailure]
+    ) -> str:
+        """The Job's result; `failures` gets what the attempts before that came to."""
         folder = self._folder / name
         folder.mkdir()
         (folder / "task.json").write_text(json.dumps(self._task(role, name).to_dict()))
         environment = {**os.environ, **self._store.environment, **patience, "AWS_ENDPOINT_URL": proxy.uri}
         environment["PYTHONHASHSEED"] = "0"  # in whose order the distances of categories are summed up
-        failures: list[JobFailure] = []
         while True:
             code, text = await self._attempt(role, folder, environment)
             self._check_folders(name)
             if code == 0:
-                return decode_result(text), failures
+                return decode_result(text)
             assert code in WORTH_ANOTHER, f"{code}: {text}"
             failures.append(JobFailure.model_validate_json(decode_result(text)))
             assert len(failures) <= RETRIES, failures
@@ -152,16 +151,22 @@ async def behind_a_proxy(store: ObjectStore) -> AsyncIterator[Proxy]:
         await proxy.stop()
 
 
-def fail_from(proxy: Proxy, fault: Fault, end: str) -> None:
-    """From the first request on whose path ends so, and for AWAY_SECONDS."""
-    began = False
+def fail_from(proxy: Proxy, fault: Fault, end: str, failures: Sequence[JobFailure]) -> None:
+    """From the first request on whose path ends so, for AWAY_SECONDS, and until an attempt has failed."""
+    later, began = asyncio.get_running_loop().call_later, False
 
     def ails(_: str, path: str) -> bool:
         nonlocal began
         if not began and path.endswith(end):
             began = True
-            asyncio.get_running_loop().call_later(AWAY_SECONDS, proxy.heal)
+            later(AWAY_SECONDS, heal)
         return began
+
+    def heal() -> None:
+        if failures:
+            proxy.heal()
+        else:
+            later(0.1, heal)
 
     proxy.ails = ails
     proxy.fail(fault)
@@ -175,16 +180,14 @@ async def test_a_job_whose_object_store_fails_comes_to_the_same_once_that_is_bac
 
     async def undisturbed(role: str) -> str:
         async with behind_a_proxy(store) as proxy:
-            text, failures = await jobs.run(role, f"whole-{role}", proxy, {})
-        assert not failures
-        return text
+            return await jobs.run(role, f"whole-{role}", proxy, {}, failures=[])
 
     async def live(place: tuple[str, str], fault: Fault) -> str:
         role, moment = place
-        name = f"{role}-{fault.name.lower()}-{PLACES.index(place)}"
+        name, failures = f"{role}-{fault.name.lower()}-{PLACES.index(place)}", list[JobFailure]()
         async with behind_a_proxy(store) as proxy:
-            fail_from(proxy, fault, MOMENTS[moment])
-            text, failures = await jobs.run(role, name, proxy, IMPATIENT if fault is Fault.SLOW else {})
+            fail_from(proxy, fault, MOMENTS[moment], failures)
+            text = await jobs.run(role, name, proxy, IMPATIENT if fault is Fault.SLOW else {}, failures)
             await proxy.idle()
         left = await asyncio.to_thread(jobs.left, name, text)
         return told(failures, MOMENTS[moment]) or f"{left}, not {whole[role]}" * (left != whole[role])
