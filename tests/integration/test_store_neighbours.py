@@ -34,7 +34,7 @@ from churn_operator.storage.files import join
 AWAY_SECONDS = float(os.environ.get("AWAY_SECONDS", "8"))
 """For which the store fails. In hack/bench/run neighbours it is ten minutes, and a slow one takes 30 s."""
 IN_FULL = AWAY_SECONDS >= 60
-SLOWNESS = float(os.environ.get("SLOWNESS", "6"))
+SLOWNESS = float(os.environ.get("SLOWNESS", "9"))
 """Seconds, of a store that is slow: three times what is waited for."""
 IMPATIENT = {"CHURN_READ_SECONDS": f"{SLOWNESS / 3:g}"}
 PAUSE = 10 * AWAY_SECONDS / 600
@@ -210,6 +210,8 @@ def told(failures: Sequence[JobFailure], end: str) -> str:
     return "" if failures else "no attempt failed"
 
 
+Failures = Sequence[Mapping[str, Any]]
+"""The lines of a log that tell of them."""
 WAITED_FOR = "slow, and waited for"
 KINDS = {fault.value: fault for fault in Fault} | {WAITED_FOR: Fault.SLOW}
 
@@ -218,7 +220,7 @@ async def test_collectors_keep_what_an_object_store_that_fails_does_not_take(tmp
     loop = asyncio.get_running_loop()
 
     async def live(kind: str, folder: Path) -> list[str]:
-        store, fault = ObjectStore(folder), KINDS[kind]
+        store, told = ObjectStore(folder), list[Failures]()
         try:
             await loop.run_in_executor(threads, store.start)
             async with behind_a_proxy(store) as proxy:
@@ -228,11 +230,12 @@ async def test_collectors_keep_what_an_object_store_that_fails_does_not_take(tmp
                     """Not before each has told of it, however busy the machine is."""
                     if kind != WAITED_FOR:
                         wait_for(lambda: all(failures(folder)), "each to say what failed")
+                    told.extend(failures(folder))
                     loop.call_soon_threadsafe(proxy.heal)
 
-                fail = partial(loop.call_soon_threadsafe, proxy.fail, fault)
+                fail = partial(loop.call_soon_threadsafe, proxy.fail, KINDS[kind])
                 found = await loop.run_in_executor(threads, outage, store, folder, AWAY_SECONDS, fail, heal)
-                return list(wrong(found, failures(folder), fails=kind != WAITED_FOR))
+                return list(wrong(found, told, fails=kind != WAITED_FOR))
         finally:
             store.stop()
 
@@ -241,7 +244,7 @@ async def test_collectors_keep_what_an_object_store_that_fails_does_not_take(tmp
     assert not {kind: wrong for kind, wrong in zip(KINDS, found, strict=True) if wrong}
 
 
-def failures(folder: Path) -> list[list[dict[str, Any]]]:
+def failures(folder: Path) -> list[Failures]:
     """What each of the collectors told of each work that failed."""
     logs = [path.read_text().splitlines() for path in folder.glob("collector-*/collector.log")]
     told = [[json.loads(line) for line in lines] for lines in logs]
@@ -251,7 +254,7 @@ def failures(folder: Path) -> list[list[dict[str, Any]]]:
     ]
 
 
-def wrong(found: Outage, told: Sequence[Sequence[Mapping[str, Any]]], *, fails: bool) -> Iterator[str]:
+def wrong(found: Outage, told: Sequence[Failures], *, fails: bool) -> Iterator[str]:
     """What is wrong with two collectors whose store failed, or was slow and was waited for."""
     if not found.whole:
         yield "predictions are lost, or there twice"
