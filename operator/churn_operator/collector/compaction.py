@@ -61,7 +61,7 @@ class Compactor:
         return worked
 
     async def sweep(self) -> bool:
-        """Delete the days that are over the retention, and make few files of days that are over; False, always.
+        """Delete the days that are over the retention; of days that are over make few files, each row once; False.
 
         Raises:
             JobError: the object store refuses, or is away.
@@ -81,17 +81,35 @@ class Compactor:
         return False
 
     def merge(self, folder: str, inputs: Sequence[Listed]) -> None:
-        """In a thread: many files of a day become one.
+        """In a thread: many files of a day become few, and no two of them hold the same row.
 
         Raises:
             Overtaken: another replica has done it, or is about to.
             JobError: the object store refuses, or is away.
         """
-        if found := list(self._read(inputs, tables.rows_of)):
-            table = tables.merged(found)
-            name = plans.rows_name(0, tables.weight(table), inputs)
+        for number, table in enumerate(self._merged(inputs)):
+            name = plans.rows_name(number, tables.weight(table), inputs)
             self._store.write(join_uri(folder, name), tables.to_parquet(table))
         self._store.delete([file.uri for file in inputs])
+
+    def _merged(self, inputs: Sequence[Listed]) -> Iterator[Any]:
+        """Each row once, span by span of as much as memory holds: wherever else a row is, its time is the same."""
+        spans, known = [tables.ALWAYS], dict[str, tables.Span]()
+        while spans:
+            span = spans.pop()
+            found: list[Any] = []
+            for file in inputs:
+                if not known.get(file.uri, span).meets(span):
+                    continue
+                for table in filter(len, self._read([file], tables.rows_of)):
+                    known[file.uri] = tables.span_of(table)
+                    found.append(tables.within(table, span))
+                while sum(map(tables.weight, found)) > plans.MOST and (halves := tables.halved(found, span)):
+                    span, later = halves
+                    spans.append(later)
+                    found = [tables.within(table, span) for table in found]
+            if any(table.num_rows for table in found):
+                yield tables.merged(found)
 
     async def _work(self, name: str, work: Callable[..., None], *arguments: Any) -> bool:
         try:

@@ -29,7 +29,7 @@ DAMAGED = "damaged"
 """Below the log's root: files that nobody can read."""
 _NEW = re.compile(r"new-(\d{12})-[0-9a-f]{32}" + re.escape(SUFFIX))
 _WAITING = re.compile(r"waiting-(\d{16})-(\d{12})-([0-9a-f]{4})-([0-9a-f]{4})-[0-9a-f]{32}" + re.escape(SUFFIX))
-_ROWS = re.compile(r"rows-(\d{12})-[0-9a-f]{32}-\d+" + re.escape(SUFFIX))
+_ROWS = re.compile(r"rows-(\d{12})-([0-9a-f]{32})-\d+" + re.escape(SUFFIX))
 _PENDING_KEY = re.compile(PENDING + r"/namespace=([^/]+)/model=([^/]+)/version=([^/]+)/[^/]+" + re.escape(SUFFIX))
 
 
@@ -153,15 +153,28 @@ def turn(replica: str, partition: Partition) -> float:
 
 
 def to_merge(files: Iterable[Listed], *, over: bool) -> list[Listed]:
-    """The files of one day that are to become one; all light ones when the day is over."""
+    """The files of one day that are to become few: all, when it is over, as any two may hold the same row.
+
+    But those that were made of the same files: of them, no two do.
+    """
+    found = sorted((file for file in files if file.uri.endswith(SUFFIX)), key=lambda file: file.uri)
+    if over:
+        return found if len(set(map(_made_of, found))) > 1 else []
     tiers: dict[int, list[Listed]] = defaultdict(list)
-    for file in sorted(files, key=lambda file: file.uri):
-        if rows_weight(file) < MOST // 2 and file.uri.endswith(SUFFIX):
-            tiers[0 if over else rows_weight(file).bit_length() // 3].append(file)
+    for file in found:
+        if rows_weight(file) < MOST // 2:
+            tiers[rows_weight(file).bit_length() // 3].append(file)
     for _, tier in sorted(tiers.items()):
-        if len(tier) >= (2 if over else FEW):
+        if len(tier) >= FEW:
             return next(batches(tier, rows_weight, MOST))
     return []
+
+
+def _made_of(file: Listed) -> str:
+    """Which files it was made of; another for each file whose name does not tell."""
+    name = PurePosixPath(file.uri).name
+    match = _ROWS.fullmatch(name)
+    return match[2] if match else name
 
 
 def rows_weight(file: Listed) -> int:

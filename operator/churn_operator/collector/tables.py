@@ -30,6 +30,19 @@ _HALVES = pa.schema(
 _SECOND = 1_000_000
 
 
+class Span(NamedTuple):
+    """From the first moment to the last, in microseconds."""
+
+    first: int
+    last: int
+
+    def meets(self, other: "Span") -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+ALWAYS = Span(-(1 << 62), 1 << 62)
+
+
 class Part(NamedTuple):
     """Rows that lie together in one file."""
 
@@ -84,9 +97,38 @@ def rows_of(table: Any) -> Any:
     Raises:
         ValueError: it holds something else.
     """
-    if table.column_names[: len(COLUMNS)] != list(COLUMNS):
+    if [(field.name, field.type) for field in table.schema][: len(_LOG)] != [
+        (field.name, field.type) for field in _LOG
+    ]:
         raise ValueError("the columns are not those of the log")
     return table
+
+
+def span_of(rows: Any) -> Span:
+    """When the first and the last of at least one row were asked."""
+    times = pc.min_max(_times(rows))
+    return Span(times["min"].as_py(), times["max"].as_py())
+
+
+def within(rows: Any, span: Span) -> Any:
+    """Those of them that were asked then."""
+    times = _times(rows)
+    return rows.filter(pc.and_(pc.greater_equal(times, span.first), pc.less_equal(times, span.last)))
+
+
+def halved(rows: Sequence[Any], span: Span) -> tuple[Span, Span] | None:
+    """The earlier part of the span and the later, each with about half of the rows; None where all have one moment."""
+    times = pa.chunked_array([chunk for table in rows for chunk in _times(table).chunks])
+    first, last = pc.min_max(times)["min"].as_py(), pc.min_max(times)["max"].as_py()
+    if first == last:
+        return None
+    middle = int(pc.quantile(times, 0.5, interpolation="lower")[0].as_py())
+    middle -= middle == last
+    return Span(span.first, middle), Span(middle + 1, span.last)
+
+
+def _times(rows: Any) -> Any:
+    return rows["time"].cast(pa.int64())
 
 
 def log_parts(pairs: Iterable[tuple[Half, Half]]) -> list[Part]:

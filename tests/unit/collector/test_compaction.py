@@ -77,6 +77,14 @@ class Rounds:
             continue
         self.store.now += ROUND
 
+    def sweep(self) -> None:
+        """Two days later."""
+        self.store.now = NOW + timedelta(days=2)
+        asyncio.run(self._compactor.sweep())
+
+    def log(self) -> tuple[Listed, ...]:
+        return tuple(file for file in self.store.list(self.folder).files if "/rows-" in file.uri)
+
     def waiting(self) -> tuple[Listed, ...]:
         return self.store.list(join(self.folder, PENDING)).files
 
@@ -230,6 +238,57 @@ def test_rows_that_repeat_themselves_are_merged_by_what_memory_they_take(
     assert len(rounds.rows()) == 3000
     assert sum(at_once) > 2 * MOST
     assert max(at_once) <= MOST
+
+
+def answered(number: int, size: int = 1) -> tuple[Half, Half]:
+    """A prediction, so many seconds after the others."""
+    call = f"{number}"
+    asked = half("request", number, call=call, size=size)
+    return asked, half("response", number + 0.5, call=call, size=size)
+
+
+def repeated_day(rounds: Rounds) -> list[str]:
+    """A day of several times as much as is worked on at once, and after each quarter some of before come again."""
+    for quarter in range(4):
+        numbers = {0, 20 * quarter, *range(25 * quarter, 25 * quarter + 25)}
+        rounds.add(*(one for number in numbers for one in answered(number, size=100)))
+        rounds.join()
+    assert sum(map(plans.rows_weight, rounds.log())) > 3 * MOST
+    return [name for name in sorted(set(rounds.rows())) for _ in range(100)]
+
+
+def test_no_row_of_a_day_that_is_over_is_there_twice_however_much_it_is(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each_once = repeated_day(rounds)
+    assert each_once != rounds.rows()
+    at_once: list[int] = []
+
+    def counted(found: Sequence[Any]) -> Any:
+        at_once.append(sum(map(tables.weight, found)))
+        return merged(found)
+
+    merged = tables.merged
+    monkeypatch.setattr(tables, "merged", counted)
+    rounds.sweep()
+    assert rounds.rows() == each_once
+    assert len(at_once) > 3
+    assert max(at_once) <= MOST
+    files = rounds.log()
+    rounds.sweep()
+    assert rounds.log() == files, "and it is let alone then"
+
+
+@pytest.mark.parametrize("writes", range(1, 8))
+def test_a_sweep_that_is_killed_between_any_two_writes_loses_no_row(rounds: Rounds, writes: int) -> None:
+    each_once = repeated_day(rounds)
+    rounds.store.kill_at = writes
+    with suppress(Killed):
+        rounds.sweep()
+    rounds.store.kill_at = -1
+    assert set(rounds.rows()) == set(each_once)
+    rounds.sweep()
+    assert rounds.rows() == each_once
 
 
 @pytest.mark.parametrize("writes", range(12))

@@ -156,8 +156,8 @@ def test_files_of_the_log_are_found_by_their_day() -> None:
     assert plans.by_day(ROOT, files) == {(TELCO, day): files[:2]}
 
 
-def rows(number: int, weight: int) -> Listed:
-    return listed(plans.rows_name(number, weight, [listed("x")]))
+def rows(number: int, weight: int, source: str = "x") -> Listed:
+    return listed(plans.rows_name(number, weight, [listed(source)]))
 
 
 def test_many_light_files_of_about_one_weight_become_one() -> None:
@@ -167,26 +167,33 @@ def test_many_light_files_of_about_one_weight_become_one() -> None:
     assert plans.to_merge([*light, rows(9, 10_000)], over=False) == light
 
 
-def test_a_day_that_is_over_keeps_few_files() -> None:
-    files = [rows(1, 100), rows(2, 10_000)]
+def test_all_files_of_a_day_that_is_over_are_merged_however_heavy() -> None:
+    files = [rows(1, 100), rows(0, plans.MOST, "y"), listed("z.parquet")]
     assert plans.to_merge(files, over=True) == files
-    assert plans.to_merge(files[:1], over=True) == []
+    assert all(plans.to_merge([file], over=True) == [] for file in files)
 
 
-def test_a_heavy_file_is_left_as_it_is_however_small() -> None:
-    heavy = [rows(number, plans.MOST // 2) for number in range(20)]
-    assert plans.to_merge(heavy, over=True) == plans.to_merge(heavy, over=False) == []
+def test_files_that_were_made_of_the_same_ones_are_merged_once_and_no_more() -> None:
+    made = [rows(number, 100) for number in range(20)]
+    late = rows(0, 100, "late")
+    assert plans.to_merge(made, over=True) == []
+    assert set(plans.to_merge([*made, late], over=True)) == {*made, late}
+
+
+def test_a_heavy_file_is_left_as_it_is_while_its_day_lasts() -> None:
+    heavy = [rows(number, plans.MOST // 2, f"{number}") for number in range(20)]
+    assert plans.to_merge(heavy, over=False) == []
 
 
 def test_no_more_is_merged_at_once_than_memory_holds() -> None:
     files = [rows(number, plans.MOST // 2 - 1) for number in range(plans.FEW)]
-    assert plans.to_merge(files, over=False) == plans.to_merge(files, over=True) == files[:2]
+    assert plans.to_merge(files, over=False) == files[:2]
 
 
 def test_a_file_of_rows_of_another_name_is_taken_to_be_very_heavy() -> None:
     files = [listed(f"{number}.parquet", 10_000) for number in range(plans.FEW)]
-    assert plans.to_merge(files, over=True) == files[:3]
-    assert plans.to_merge([listed(f"{number}.parquet", 20_000) for number in range(plans.FEW)], over=True) == []
+    assert plans.to_merge(files, over=False) == files[:3]
+    assert plans.to_merge([listed(f"{number}.parquet", 20_000) for number in range(plans.FEW)], over=False) == []
     assert plans.to_merge([listed(f"{number}.csv", 10_000) for number in range(plans.FEW)], over=True) == []
 
 

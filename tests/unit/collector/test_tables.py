@@ -97,3 +97,25 @@ def test_merging_keeps_each_row_once_and_every_column() -> None:
     rows = tables.merged(found).to_pylist()
     assert [row["event_id"] for row in rows] == ["c", "a", "b"]
     assert [row["feature.tenure"] for row in rows] == [None, 12.0, 12.0]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        pytest.param([[1, 2, 3, 4]], ((0, 2), (3, 9)), id="half of them each"),
+        pytest.param([[4, 1], [], [3, 2]], ((0, 2), (3, 9)), id="of several tables, in whatever order"),
+        pytest.param([[1, 5, 5, 5]], ((0, 4), (5, 9)), id="most at the last moment"),
+        pytest.param([[1, 1, 1, 5]], ((0, 1), (2, 9)), id="most at the first moment"),
+        pytest.param([[5, 5], [5]], None, id="all at one moment, which has no halves"),
+    ],
+)
+def test_a_span_of_time_is_halved_so_that_either_part_has_rows(
+    times: list[list[int]], expected: tuple[tuple[int, int], tuple[int, int]] | None
+) -> None:
+    found = [pa.table({"time": pa.array(each, pa.timestamp("us", tz="UTC"))}) for each in times]
+    halves = tables.halved(found, tables.Span(0, 9))
+    assert halves == expected
+    if halves:
+        parts = [sum(tables.within(table, half).num_rows for table in found) for half in halves]
+        assert min(parts) > 0
+        assert sum(parts) == sum(map(len, times))
