@@ -1,27 +1,27 @@
-"""A whole life for each of its writes, with the operator killed before, during or after it."""
+"""A whole life for each of its writes, with the operator killed before, during or after it: of each story there is."""
 
 import asyncio
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 from support.control_plane import ControlPlane
-from support.keeper import INFERENCE_SERVICES
-from support.kills import Lives, sweep
+from support.kills import Lives, played_kinds, sweep
 from support.mlflow_server import MlflowServer
 from support.proxy import Moment
+from support.stories import STORIES
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         plane, mlflow = ControlPlane(_new(folder, "plane")), MlflowServer(_new(folder, "mlflow"))
-        with plane.serving():
-            plane.kubectl("create", "-f", "-", stdin=json.dumps(INFERENCE_SERVICES))
-            plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        with plane.serving(), played_kinds(plane):
             try:
                 mlflow.start()
-                differences = asyncio.run(sweep(Lives(plane, mlflow, Path(folder)), lambda _: list(Moment)))
+                differences = []
+                for story in STORIES:
+                    lives = Lives(story, plane, mlflow, Path(folder))
+                    differences += asyncio.run(sweep(lives, lambda _: list(Moment)))
             finally:
                 mlflow.stop()
     print(f"{len(differences)} came out differently", *differences, sep="\n")

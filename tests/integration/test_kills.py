@@ -1,28 +1,39 @@
 """The operator is killed at writes of a whole life, and nothing comes out differently."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.control_plane import ControlPlane
-from support.keeper import INFERENCE_SERVICES
-from support.kills import Lives, sweep
+from support.kills import Lives, played_kinds, sweep
+from support.life import Life
 from support.mlflow_server import MlflowServer
 from support.proxy import Moment
+from support.stories import BlueGreen, Canary
 
 MOMENTS = list(Moment)
 
 
-@pytest.fixture
-def lives(control_plane: ControlPlane, mlflow: MlflowServer, tmp_path: Path) -> Iterator[Lives]:
-    control_plane.kubectl("create", "-f", "-", stdin=json.dumps(INFERENCE_SERVICES))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd", INFERENCE_SERVICES["metadata"]["name"])
-    yield Lives(control_plane, mlflow, tmp_path)
-    control_plane.kubectl("delete", "crd", INFERENCE_SERVICES["metadata"]["name"])
+@pytest.fixture(autouse=True)
+def kinds(control_plane: ControlPlane) -> Iterator[None]:
+    with played_kinds(control_plane):
+        yield
 
 
-async def test_a_kill_at_a_write_changes_nothing_in_what_comes_out(lives: Lives) -> None:
-    """Every third write, at one of three moments in turn: `make bench` takes each write and all three."""
-    differences = await sweep(lives, lambda number: [MOMENTS[number // 3 % len(MOMENTS)]] if number % 3 == 0 else [])
+@pytest.mark.parametrize(
+    ("story", "stride"),
+    [
+        pytest.param(BlueGreen, 3, id="by BlueGreen"),
+        pytest.param(Canary, 13, id="by a canary, with approval and orders"),
+    ],
+)
+async def test_a_kill_at_a_write_changes_nothing_in_what_comes_out(
+    story: type[Life], stride: int, control_plane: ControlPlane, mlflow: MlflowServer, tmp_path: Path
+) -> None:
+    """Every third write, or fewer, at one of three moments in turn: `make bench` takes each write and all three."""
+
+    def moments(number: int) -> list[Moment]:
+        return [MOMENTS[number // stride % len(MOMENTS)]] if number % stride == 0 else []
+
+    differences = await sweep(Lives(story, control_plane, mlflow, tmp_path), moments)
     assert not differences, f"{len(differences)} lives differ, such as the one {differences[0]}"

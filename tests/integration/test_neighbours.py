@@ -23,9 +23,10 @@ from aiohttp.test_utils import TestServer
 from support.control_plane import ControlPlane
 from support.keeper import INFERENCE_SERVICES
 from support.kills import Lives, Outcome
-from support.life import Life, Zygote, a_life
+from support.life import Zygote, a_life
 from support.mlflow_server import MlflowServer
 from support.proxy import Fault, Proxy
+from support.stories import BlueGreen
 
 from churn_operator.core.objects import Object
 
@@ -60,7 +61,7 @@ async def zygote() -> AsyncIterator[Zygote]:
 @pytest.fixture
 async def whole(control_plane: ControlPlane, mlflow: MlflowServer, tmp_path: Path) -> Outcome:
     """A life that nothing disturbs."""
-    return await Lives(control_plane, mlflow, tmp_path).undisturbed()
+    return await Lives(BlueGreen, control_plane, mlflow, tmp_path).undisturbed()
 
 
 @pytest.fixture
@@ -88,7 +89,9 @@ async def test_an_api_server_that_fails_is_waited_for(
 ) -> None:
     async def live(fault: Fault, name: str = "", **settings: str) -> str:
         namespace = name or f"api-{fault.name.lower()}"
-        async with a_life(control_plane, mlflow, zygote, namespace, tmp_path, **API_BOUND, **settings) as life:
+        async with a_life(
+            BlueGreen, control_plane, mlflow, zygote, namespace, tmp_path, **API_BOUND, **settings
+        ) as life:
             await fail(life, life.api_proxy, fault)
             asked = await outlast(life, life.api_proxy)
             wrong = calm(asked, 10 * AWAY_SECONDS) or await rest(life, whole)
@@ -106,7 +109,7 @@ async def test_an_mlflow_that_fails_is_named_and_left_alone_until_it_is_back(
 ) -> None:
     async def live(fault: Fault) -> str:
         async with a_life(
-            control_plane, mlflow, zygote, f"mlflow-{fault.name.lower()}", tmp_path, **TRACKING_BOUND
+            BlueGreen, control_plane, mlflow, zygote, f"mlflow-{fault.name.lower()}", tmp_path, **TRACKING_BOUND
         ) as life:
             await fail(life, life.mlflow_proxy, fault)
             await life.until(condition_is, life, "Trained", "TrackingUnavailable")
@@ -131,7 +134,7 @@ async def test_a_webhook_that_fails_is_named_and_left_alone_until_it_is_back(
         namespace = f"webhook-{fault.name.lower()}"
         async with (
             a_webhook(control_plane, namespace, *certificate) as proxy,
-            a_life(control_plane, mlflow, zygote, namespace, tmp_path) as life,
+            a_life(BlueGreen, control_plane, mlflow, zygote, namespace, tmp_path) as life,
         ):
             await fail(life, proxy, fault)
             await life.until(condition_is, life, "RolloutHealthy", "WebhookUnavailable")
@@ -144,7 +147,7 @@ async def test_a_webhook_that_fails_is_named_and_left_alone_until_it_is_back(
     assert not await each_fault(live)
 
 
-async def fail(life: Life, proxy: Proxy, fault: Fault) -> None:
+async def fail(life: BlueGreen, proxy: Proxy, fault: Fault) -> None:
     """Version 1 serves, its first check has not ended; from now on the neighbour fails, and Jobs go on."""
     proxy.slowness, proxy.retry_after = SLOWNESS, 2
     life.held = {"drift"}
@@ -153,7 +156,7 @@ async def fail(life: Life, proxy: Proxy, fault: Fault) -> None:
     proxy.fail(fault)
 
 
-async def outlast(life: Life, proxy: Proxy) -> list[str]:
+async def outlast(life: BlueGreen, proxy: Proxy) -> list[str]:
     """The cluster goes on without the neighbour for a while, and then it is back; what it was asked for meanwhile."""
     until = time.monotonic() + AWAY_SECONDS
     while time.monotonic() < until:
@@ -162,13 +165,15 @@ async def outlast(life: Life, proxy: Proxy) -> list[str]:
     return [method for _, method, _ in proxy.asked]
 
 
-async def rest(life: Life, whole: Outcome) -> str:
+async def rest(life: BlueGreen, whole: Outcome) -> str:
     """The remaining life, which comes to the same."""
+    life.expected = whole.rests
     await life.challenge()
-    settled = await life.reject(whole.settled)
+    await life.reject()
+    await life.rest()
     await life.delete()
     made, gone = life.counts()
-    return Outcome(0, None, killed=False, writes=0, made=made, gone=gone, settled=settled).difference(whole)
+    return Outcome(0, None, killed=False, writes=0, made=made, gone=gone, rests=life.rests).difference(whole)
 
 
 def told(first: Object, last: Object, who: str) -> str:
@@ -192,13 +197,13 @@ def calm(asked: Sequence[str], most: float) -> str:
     )
 
 
-async def condition(life: Life, name: str) -> Object:
+async def condition(life: BlueGreen, name: str) -> Object:
     status = (await life.get("ChurnModel", "telco"))["status"]
     found: Object = next(c for c in status["conditions"] if c["type"] == name)
     return found
 
 
-async def condition_is(life: Life, name: str, reason: str) -> bool:
+async def condition_is(life: BlueGreen, name: str, reason: str) -> bool:
     return bool((await condition(life, name))["reason"] == reason)
 
 

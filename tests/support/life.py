@@ -1,4 +1,4 @@
-"""One model's life with the operator as a process: from the first apply to the last deletion.
+"""One model's life with the operator as a process: how it is lived, whatever happens in it (see stories.py).
 
 The Job controller, KServe and the garbage collector are played, at once and for one namespace. The operator sees the
 API server and MLflow through proxies, and only this namespace of the API server.
@@ -11,54 +11,53 @@ import re
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import create_default_context
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import aiohttp
 from support.control_plane import ROOT, ControlPlane, free_port
-from support.kinds import make_comparison, make_drift_result, make_result
+from support.kinds import make_drift_result
 from support.kubelet import end_job
 from support.mlflow_server import MlflowServer
-from support.proxy import Ledger, Proxy
+from support.predictors import Predictors
+from support.proxy import Ledger, Proxy, Write
 
 from churn_operator.api.base import API_VERSION
 from churn_operator.api.results import encode_result
+from churn_operator.api.rollout import RolloutPhase
+from churn_operator.api.tasks import ProbeResult, TrainResult
+from churn_operator.churnmodel.observe import SERVING_API
 from churn_operator.core.client import MERGE, ApiClient
 from churn_operator.core.errors import Outdated
 from churn_operator.core.objects import Object, name_of, uid_of
 
+Picture = list[Any]
+"""What there is, as JSON."""
 DEADLINE = 90.0
 STILL_SECONDS = 5.0
 """Nothing is written any more after so long without a write, on a machine that has much else to do, too."""
-SPEC = {
-    "data": {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"},
-    "gates": [{"name": "quality", "metric": "roc_auc", "min": 0.8}, {"name": "champion", "champion": {}}],
-    "rollout": {"guard": "1s"},
-    "monitoring": {"schedule": "@every 999d", "current": {"source": {"uri": "s3://churn/current.parquet"}}},
-    "retraining": {"triggers": ["Drift", "SpecChanged"], "cooldown": "0s", "probeInterval": "999d"},
-}
-"""Nothing in it comes due during a test but what the story brings about."""
-SERVING = "serving.kserve.io/v1beta1"
 KINDS = (
     (API_VERSION, "ChurnModel"),
     (API_VERSION, "TrainingRun"),
     (API_VERSION, "DriftMonitor"),
     ("batch/v1", "Job"),
     ("v1", "Service"),
-    (SERVING, "InferenceService"),
+    (SERVING_API, "InferenceService"),
 )
 BESIDE = re.compile("/(events|leases)/")
+ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias"
 CLUSTER = str(UUID(int=0))
 """In a picture it looks like the UID that an operator asks for which is not told it."""
 CLUSTERWIDE = re.compile(
-    r"^(/api/v1|/apis/(?:churnops\.dev|batch|serving\.kserve\.io)/[^/]+)/"
-    r"(pods|services|jobs|churnmodels|trainingruns|driftmonitors|inferenceservices)$"
+    r"^(/api/v1|/apis/(?:churnops\.dev|batch|serving\.kserve\.io|gateway\.networking\.k8s\.io)/[^/]+)/"
+    r"(pods|services|jobs|churnmodels|trainingruns|driftmonitors|inferenceservices|httproutes)$"
 )
 
 
@@ -127,8 +126,15 @@ class Operator:
 
 
 @dataclass
-class Life:
-    """The story of one model in one namespace."""
+class Life(ABC):
+    """What becomes of one model in one namespace."""
+
+    spec: ClassVar[dict[str, Any]]
+    """The model's. Nothing in it comes due during a test but what the story brings about."""
+    kinds: ClassVar[tuple[tuple[str, str], ...]] = KINDS
+    """What there may be in the end."""
+    registered: ClassVar[int]
+    """How many versions of the model MLflow knows."""
 
     plane: ControlPlane
     mlflow: MlflowServer
@@ -137,65 +143,69 @@ class Life:
     operator: Operator
     api_proxy: Proxy
     mlflow_proxy: Proxy
+    predictors: Predictors
     ledger: Ledger
     log: Path
     drifted: bool = True
+    """Customers no longer resemble those whom version 1 learned from."""
+    revision: int = 2
+    """The state of the data that a probe finds."""
     is_over: int | None = None
     """How many writes there had been when the model was deleted."""
     held: set[str] = field(default_factory=set)
     """Jobs of these roles do not end."""
+    expected: Sequence[Picture] = ()
+    """What there was at each rest of an undisturbed life."""
+    rests: list[Picture] = field(default_factory=list)
 
-    async def live(self, expected: list[Any] | None = None) -> list[Any]:
-        """The whole story; what there was before the end of it."""
-        await self.serve()
-        await self.challenge()
-        settled = await self.reject(expected)
-        await self.delete()
-        return settled
+    @abstractmethod
+    async def live(self) -> None:
+        """The whole story, with a rest in it here and there."""
 
-    async def serve(self) -> None:
-        """Apply, run, serve."""
-        model = {"apiVersion": API_VERSION, "kind": "ChurnModel", "metadata": {"name": "telco"}, "spec": SPEC}
-        model["metadata"] = {"name": "telco", "namespace": self.namespace}
-        await self.admin.create(model)
-        await self.until(self._is_champion, "v1")
+    @abstractmethod
+    def trained(self, number: int) -> TrainResult:
+        """What the training of this run comes to."""
 
-    async def challenge(self) -> None:
-        """Drift, a second run, its promotion, the retirement of the first version."""
-        await self.until(self._is_champion, "v2")
-        await self.until(self._is_alone, "telco-v2")
-        await self.until(self._is_checked, "v2")
+    async def begin(self) -> None:
+        """The model is applied."""
+        metadata = {"name": "telco", "namespace": self.namespace}
+        await self.admin.create(
+            {"apiVersion": API_VERSION, "kind": "ChurnModel", "metadata": metadata, "spec": self.spec}
+        )
 
-    async def reject(self, expected: list[Any] | None = None) -> list[Any]:
-        """A third run that is rejected; what there is after it."""
+    async def change(self, **spec: Any) -> None:
+        """Somebody changes its spec."""
         path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/churnmodels/telco"
-        await self.call("PATCH", path, {"spec": {"training": {"metric": "recall"}}})
-        await self.until(self._is_rejected)
-        return await self.settled(expected)
+        await self.call("PATCH", path, {"spec": spec})
 
     async def delete(self) -> None:
         """The model, and by the garbage collector everything of its."""
         path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/churnmodels/telco"
+        self.is_over = len(self.ledger.writes)  # before the answer, which may come later than what the operator does
         await self.call("DELETE", path, {"propagationPolicy": "Background"})
-        self.is_over = len(self.ledger.writes)
         await self.until(self._is_gone)
 
-    async def settled(self, expected: list[Any] | None) -> list[Any]:
-        """What there is as soon as it is what is expected, or else has not changed for a while."""
+    async def rest(self) -> None:
+        """Until there is what is expected, or else what has not changed for a while."""
+        number = len(self.rests)
+        expected = self.expected[number] if number < len(self.expected) else None
         before, since = await self.picture(), time.monotonic()
         while before != expected and time.monotonic() - since < STILL_SECONDS:
             await self.pause()
             now = await self.picture()
             if now != before:
                 before, since = now, time.monotonic()
-        return before
+        self.rests.append(before)
 
-    async def picture(self) -> list[Any]:
+    async def picture(self) -> Picture:
         """Everything in the namespace, without what differs from one life to the next."""
         found = []
-        for api_version, kind in KINDS:
+        for api_version, kind in self.kinds:
             found += [_portrait(obj) for obj in await self.admin.list(api_version, kind, self.namespace)]
         text = json.dumps(found, sort_keys=True).replace(self.namespace, "NAMESPACE")
+        for obj in found:  # what is approved is of this one run, whose UID is in the digest
+            if digest := obj["status"].get("evidenceDigest"):
+                text = text.replace(digest, f"EVIDENCE of {obj['name']}")
         text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
         text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID", text)
         text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text)
@@ -203,7 +213,7 @@ class Life:
         return [*json.loads(text), {"champion": champion}]
 
     async def mlflow_alias(self) -> str | None:
-        url = f"{self.mlflow.uri}/api/2.0/mlflow/registered-models/alias"
+        url = f"{self.mlflow.uri}{ALIAS_PATH}"
         asked = {"name": f"{self.namespace}.telco", "alias": "champion"}
         async with aiohttp.ClientSession() as session, session.get(url, params=asked) as reply:
             found = (await reply.json()).get("model_version", {})
@@ -212,9 +222,10 @@ class Life:
     def counts(self) -> tuple[Counter[str], Counter[str]]:
         """What was made and what was deleted how often; Events, which are echoes, and the Lease are left out.
 
-        What goes with the model is deleted by the operator or by the garbage collector, whichever is faster.
+        To move MLflow's alias is counted as making something. What goes with the model is deleted by the operator or
+        by the garbage collector, whichever is faster.
         """
-        made = (write.path for write in self.ledger.writes if write.is_creation and not BESIDE.search(write.path))
+        made = (write.path for write in self.ledger.writes if _makes(write))
         gone = (write.path for write in self.ledger.writes[: self.is_over] if write.is_deletion)
         return Counter(map(self._named, made)), Counter(map(self._named, gone))
 
@@ -241,13 +252,16 @@ class Life:
 
     async def play(self) -> None:
         """What the Job controller, KServe and the garbage collector do."""
-        for job in await self.admin.list("batch/v1", "Job", self.namespace):
+        jobs = await self.admin.list("batch/v1", "Job", self.namespace)
+        servers = await self.admin.list(SERVING_API, "InferenceService", self.namespace)
+        await self._collect_pods({uid_of(obj) for obj in (*jobs, *servers)})
+        for job in jobs:
             is_held = job["metadata"]["labels"]["churnops.dev/role"] in self.held
             if not is_held and not job.get("status", {}).get("conditions"):
                 await self._end(job)
-        for server in await self.admin.list(SERVING, "InferenceService", self.namespace):
+        for server in servers:
             if "status" not in server:
-                path = f"/apis/{SERVING}/namespaces/{self.namespace}/inferenceservices/{name_of(server)}"
+                path = f"/apis/{SERVING_API}/namespaces/{self.namespace}/inferenceservices/{name_of(server)}"
                 await self.call("PATCH", path, {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
         if self.is_over is not None:
             await self._collect()
@@ -263,16 +277,22 @@ class Life:
         labels = job["metadata"]["labels"]
         match labels["churnops.dev/role"]:
             case "train":
-                return encode_result(_trained(int(name_of(job).split("-")[1])))
+                return encode_result(self.trained(int(name_of(job).split("-")[1])))
             case "drift":
                 is_first = labels["churnops.dev/version"] == "v1"
                 return encode_result(make_drift_result(1, 0.6 if self.drifted and is_first else 0.0))
             case _:
-                return '{"outcome": "Probed", "revision": "version:2"}'
+                return ProbeResult(outcome="Probed", revision=f"version:{self.revision}").model_dump_json()
+
+    async def _collect_pods(self, alive: set[str]) -> None:
+        """Those of a Job or server that is gone: one of the same name gets a pod of the same name."""
+        for pod in await self.admin.list("v1", "Pod", self.namespace):
+            if not any(owner["uid"] in alive for owner in pod["metadata"]["ownerReferences"]):
+                await self.admin.delete(pod)
 
     async def _collect(self) -> None:
         """Objects whose owner is gone go."""
-        found = [obj for kind in (*KINDS, ("v1", "Pod")) for obj in await self.admin.list(*kind, self.namespace)]
+        found = [obj for kind in self.kinds for obj in await self.admin.list(*kind, self.namespace)]
         alive = {uid_of(obj) for obj in found}
         for obj in found:
             owners = obj["metadata"].get("ownerReferences", ())
@@ -288,27 +308,21 @@ class Life:
     async def get(self, kind: str, name: str) -> Any:
         return await self.admin.get(API_VERSION, kind, self.namespace, name)
 
-    async def _is_champion(self, version: str) -> bool:
+    async def is_champion(self, version: str) -> bool:
         status = (await self.get("ChurnModel", "telco")).get("status", {})
         ready: Object = next((c for c in status.get("conditions", ()) if c["type"] == "Ready"), {})
         return status.get("summary", {}).get("champion") == version and ready.get("status") == "True"
 
-    async def _is_alone(self, server: str) -> bool:
-        return [name_of(s) for s in await self.admin.list(SERVING, "InferenceService", self.namespace)] == [server]
+    async def is_alone(self, server: str) -> bool:
+        return [name_of(s) for s in await self.admin.list(SERVING_API, "InferenceService", self.namespace)] == [server]
 
-    async def _is_checked(self, version: str) -> bool:
+    async def is_checked(self, version: str) -> bool:
         monitor = await self.get("DriftMonitor", "telco")
         status = (monitor or {}).get("status", {})
         return status.get("version") == version and bool(status.get("checks"))
 
-    async def _is_rejected(self) -> bool:
-        run = await self.get("TrainingRun", "telco-3")
-        model = await self.get("ChurnModel", "telco")
-        trained = next(c for c in model["status"]["conditions"] if c["type"] == "Trained")
-        return run is not None and run.get("status", {}).get("phase") == "Rejected" and trained["status"] == "False"
-
     async def _is_gone(self) -> bool:
-        return not any([await self.admin.list(*kind, self.namespace) for kind in KINDS])
+        return not any([await self.admin.list(*kind, self.namespace) for kind in self.kinds])
 
 
 def _portrait(obj: Object) -> dict[str, Any]:
@@ -319,43 +333,54 @@ def _portrait(obj: Object) -> dict[str, Any]:
         spec.pop(address, None)
     labels = {key: value for key, value in metadata.get("labels", {}).items() if "uid" not in key}
     status = json.loads(json.dumps(obj.get("status", {})))
-    status.get("rollout", {}).pop("verdict", None)  # a guard that slow answers drew out for ten seconds has one
+    rollout = status.get("rollout", {})
+    if rollout.get("phase") == RolloutPhase.Complete:
+        rollout.pop("verdict", None)  # a guard that slow answers drew out for ten seconds has one of its own
     rest = {"labels": labels, "owners": owners, "spec": spec, "status": status}
     return {"kind": obj["kind"], "name": name_of(obj)} | rest
 
 
-def _trained(number: int) -> Any:
-    if number == 3:
-        bad = {"roc_auc": 0.5, "parity": 0.0, "recall": 0.5}
-        return make_result(2, metrics=bad, comparisons=(make_comparison(0.0),))
-    return make_result(number, comparisons=(make_comparison(0.02),) if number > 1 else ())
+def _makes(write: Write) -> bool:
+    is_alias = write.method == "POST" and write.path == ALIAS_PATH and write.status == 200
+    return is_alias or (write.is_creation and not BESIDE.search(write.path))
+
+
+L = TypeVar("L", bound=Life)
 
 
 @asynccontextmanager
 async def a_life(
-    plane: ControlPlane, mlflow: MlflowServer, zygote: Zygote, namespace: str, folder: Path, **settings: str
-) -> AsyncIterator[Life]:
+    story: type[L],
+    plane: ControlPlane,
+    mlflow: MlflowServer,
+    zygote: Zygote,
+    namespace: str,
+    folder: Path,
+    **settings: str,
+) -> AsyncIterator[L]:
     """A new namespace, and an operator that sees it alone."""
     ledger = Ledger()
     tls = create_default_context(cafile=str(plane.folder / "certificates/apiserver.crt"))
     api_proxy = Proxy(plane.server, tls, ledger, rewrite=_only(namespace))
     mlflow_proxy = Proxy(mlflow.uri, None, ledger)
+    predictors = Predictors()
     log = folder / f"{namespace}.log"
     async with AsyncExitStack() as stack:
         admin = await ApiClient.connect(str(plane.kubeconfig("admin")))
         stack.push_async_callback(admin.close)
-        for proxy in (api_proxy, mlflow_proxy):
-            await proxy.start()
-            stack.push_async_callback(proxy.stop)
+        for server in (api_proxy, mlflow_proxy, predictors):
+            await server.start()
+            stack.push_async_callback(server.stop)
         made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         assert (await admin.call("POST", "/api/v1/namespaces", body=made)).ok
-        await asyncio.to_thread(mlflow.register, f"{namespace}.telco", 2)
-        environment = _environment(plane, folder / namespace, api_proxy.uri, mlflow_proxy.uri) | {"LOG": str(log)}
+        await asyncio.to_thread(mlflow.register, f"{namespace}.telco", story.registered)
+        environment = _environment(plane, folder / namespace, api_proxy.uri, mlflow_proxy.uri)
+        environment |= {"LOG": str(log), "PREDICTORS": predictors.uri}
         operator = Operator(zygote, environment | settings)
         stack.callback(operator.kill)
         ledger.stop = operator.kill
         await operator.start()
-        yield Life(plane, mlflow, admin, namespace, operator, api_proxy, mlflow_proxy, ledger, log)
+        yield story(plane, mlflow, admin, namespace, operator, api_proxy, mlflow_proxy, predictors, ledger, log)
 
 
 def _only(namespace: str) -> Callable[[str], str]:
