@@ -336,6 +336,8 @@ def _portrait(obj: Object) -> dict[str, Any]:
     rollout = status.get("rollout", {})
     if rollout.get("phase") == RolloutPhase.Complete:
         rollout.pop("verdict", None)  # a guard that slow answers drew out for ten seconds has one of its own
+    if not rollout.get("baselines"):
+        rollout.pop("baselines", None)  # an apply that empties the list takes it away, any later one brings it back
     rest = {"labels": labels, "owners": owners, "spec": spec, "status": status}
     return {"kind": obj["kind"], "name": name_of(obj)} | rest
 
