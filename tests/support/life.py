@@ -43,6 +43,8 @@ Picture = list[Any]
 DEADLINE = 90.0
 STILL_SECONDS = 5.0
 """Nothing is written any more after so long without a write, on a machine that has much else to do, too."""
+START_SECONDS = 30.0
+"""Nor by an operator that has to be started anew."""
 KINDS = (
     (API_VERSION, "ChurnModel"),
     (API_VERSION, "TrainingRun"),
@@ -189,8 +191,9 @@ class Life(ABC):
         """Until there is what is expected, or else what has not changed for a while."""
         number = len(self.rests)
         expected = self.expected[number] if number < len(self.expected) else None
+        still = STILL_SECONDS if expected is None else START_SECONDS
         before, since = await self.picture(), time.monotonic()
-        while before != expected and time.monotonic() - since < STILL_SECONDS:
+        while before != expected and time.monotonic() - since < still:
             await self.pause()
             now = await self.picture()
             if now != before:
