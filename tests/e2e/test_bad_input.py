@@ -51,7 +51,7 @@ def hundred_thousand_categories(rows: pd.DataFrame) -> pd.DataFrame:
 
 BAD_DATA = (
     BadData("missing", "DataNotFound", ("missing.csv",)),
-    BadData("unreachable", "DataUnreachable", ("nobody.invalid",), uri="http://nobody.invalid/telco.csv", seconds=60),
+    BadData("unreachable", "DataUnreachable", ("nobody.invalid",), uri="http://nobody.invalid/telco.csv", seconds=120),
     BadData("empty", "DataEmpty", ("no rows",), lambda rows: rows.head(0)),
     BadData("no-target", "TargetMissing", ("churn",), lambda rows: rows.drop(columns="churn")),
     BadData("one-class", "OneClass", ("churn", "No"), lambda rows: rows.assign(churn="No")),

@@ -274,14 +274,17 @@ def test_days_over_the_retention_go_and_small_files_of_a_day_become_one(
 ) -> None:
     with collectors(store, tmp_path, retention_days=30, sweep_seconds=0.5) as (one,):
         assert predict(one.url, model, "a") == (200, 200)
-        (row,) = wait_for_rows(store, 1).rows
+        wait_for_rows(store, 1)
+        (file,) = store.files.list(layout.day_folder(ROOT, PARTITION, datetime.now(UTC).date())).files
+        log = pq.read_table(io.BytesIO(store.files.read(file.uri)))
+        (row,) = log.to_pylist()
         folders = {
             days: layout.day_folder(ROOT, PARTITION, datetime.now(UTC).date() - timedelta(days=days))
             for days in (5, 31)
         }
         for number in range(3):
             sink = io.BytesIO()
-            pq.write_table(pa.Table.from_pylist([row | {"row": number}, row]), sink)
+            pq.write_table(pa.Table.from_pylist([row | {"row": number}, row], log.schema), sink)
             for folder in folders.values():
                 store.files.write(join(folder, f"{number}.parquet"), sink.getvalue())
         wait_for(lambda: not store.files.list(folders[31]).files, "the old day to go")

@@ -39,8 +39,8 @@ SLOWNESS = float(os.environ.get("SLOWNESS", "9"))
 IMPATIENT = {"CHURN_READ_SECONDS": f"{SLOWNESS / 3:g}"}
 PAUSE = 10 * AWAY_SECONDS / 600
 """Kubernetes' first before another attempt, made shorter as the ten minutes are."""
-PODS = 4
-"""For which there is room at a time."""
+PODS = 4 if IN_FULL else 2
+"""For which there is room at a time: in short, other tests need the cores as well."""
 DATA = join(BUCKET, "data", "gym.csv")
 MOMENTS = {"the first request": "", "the manifest": MANIFEST_FILE}
 """With which request a fault begins, and how its path ends. A model's other files are written before its manifest."""
