@@ -100,6 +100,20 @@ def rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rounds:
     return Rounds(tmp_path)
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the rows weighed that were merged at once, time by time."""
+    weights: list[int] = []
+
+    def counted(found: Sequence[Any]) -> Any:
+        weights.append(sum(map(tables.weight, found)))
+        return merged(found)
+
+    merged = tables.merged
+    monkeypatch.setattr(tables, "merged", counted)
+    return weights
+
+
 def requests(number: int, count: int) -> list[Half]:
     return [half("request", at, call=f"{number}-{at}") for at in range(count)]
 
@@ -220,17 +234,7 @@ def test_a_damaged_file_of_many_shards_is_put_aside_and_counted_once(rounds: Rou
     assert dropped("Damaged") - damaged == 1
 
 
-def test_rows_that_repeat_themselves_are_merged_by_what_memory_they_take(
-    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_once: list[int] = []
-
-    def counted(found: Sequence[Any]) -> Any:
-        at_once.append(sum(map(tables.weight, found)))
-        return merged(found)
-
-    merged = tables.merged
-    monkeypatch.setattr(tables, "merged", counted)
+def test_rows_that_repeat_themselves_are_merged_by_what_memory_they_take(rounds: Rounds, at_once: list[int]) -> None:
     for number in range(30):
         call = f"{number}"
         rounds.add(half("request", number, call=call, size=100), half("response", number + 0.5, call=call, size=100))
@@ -257,19 +261,10 @@ def repeated_day(rounds: Rounds) -> list[str]:
     return [name for name in sorted(set(rounds.rows())) for _ in range(100)]
 
 
-def test_no_row_of_a_day_that_is_over_is_there_twice_however_much_it_is(
-    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_row_of_a_day_that_is_over_is_there_twice_however_much_it_is(rounds: Rounds, at_once: list[int]) -> None:
     each_once = repeated_day(rounds)
     assert each_once != rounds.rows()
-    at_once: list[int] = []
-
-    def counted(found: Sequence[Any]) -> Any:
-        at_once.append(sum(map(tables.weight, found)))
-        return merged(found)
-
-    merged = tables.merged
-    monkeypatch.setattr(tables, "merged", counted)
+    at_once.clear()
     rounds.sweep()
     assert rounds.rows() == each_once
     assert len(at_once) > 3
@@ -286,6 +281,28 @@ def test_a_sweep_that_is_killed_between_any_two_writes_loses_no_row(rounds: Roun
     with suppress(Killed):
         rounds.sweep()
     rounds.store.kill_at = -1
+    assert set(rounds.rows()) == set(each_once)
+    rounds.sweep()
+    assert rounds.rows() == each_once
+
+
+@pytest.mark.parametrize("reads", [0, 1, 3, 5, 9])
+def test_two_replicas_that_merge_a_day_at_once_lose_no_row(
+    rounds: Rounds, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins and ends while this one has read so many files."""
+    each_once = repeated_day(rounds)
+    left = iter(range(reads, -1, -1))
+    read = rounds.store.read
+
+    def overtaken(uri: str) -> bytes:
+        if next(left, None) == 0:
+            rounds.sweep()
+        return read(uri)
+
+    monkeypatch.setattr(rounds.store, "read", overtaken)
+    rounds.sweep()
+    assert next(left, None) is None, "the other one was there"
     assert set(rounds.rows()) == set(each_once)
     rounds.sweep()
     assert rounds.rows() == each_once

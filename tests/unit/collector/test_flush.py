@@ -33,7 +33,7 @@ async def keep(buffer: Buffer, number: int) -> None:
     """A segment of its own, for one half."""
     record = encode(Partition("team-a", "telco", "v7"), half("request", number))
     appending = asyncio.create_task(buffer.append(record))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # no time passes: the task gets its turn, and waits for the disk
     await buffer.close()
     await appending
 
