@@ -12,6 +12,12 @@ from churn_operator.predictor.bundle import Bundle, BundleBroken, read_bundle
 
 EXIT_BROKEN = 10
 """Exit code: the model's files are at fault; starting again cannot help."""
+KEEP_ALIVE_SECONDS = 120
+"""How long an idle connection is kept.
+
+Longer than those who ask keep it (Go's pools, and so KServe's agent and most gateways: 90 s). A server that closes first
+fails the request that is on its way just then, and no proxy may repeat a POST.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,7 +74,11 @@ def build_server(bundle: Bundle | None, options: argparse.Namespace) -> tuple[An
     )
     # The SDK would start gRPC by itself, but with calls that unload the model, and stop it without a grace.
     server = ModelServer(
-        http_port=options.http_port, enable_grpc=False, enable_latency_logging=False, grace_period=options.grace_seconds
+        http_port=options.http_port,
+        enable_grpc=False,
+        enable_latency_logging=False,
+        grace_period=options.grace_seconds,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     drain = Drain(options.drain_seconds)
     servicer = rpc.Servicer(model, drain, data_plane=server.dataplane, access_log=options.access_log)

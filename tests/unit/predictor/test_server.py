@@ -26,6 +26,12 @@ def request(trained: Trained, *rows: dict[str, Any]) -> bytes:
     return json.dumps({"instances": [trained.rows[0] | row for row in rows]}).encode()
 
 
+def test_an_idle_connection_is_kept_for_longer_than_a_proxy_keeps_it(assembled: tuple[Any, Any, Any]) -> None:
+    """Or the request that comes as the server closes it fails."""
+    idle_seconds_of_go_clients = 90
+    assert assembled[0].timeout_keep_alive > idle_seconds_of_go_clients
+
+
 async def test_each_row_gets_probability_decision_and_version(client: httpx.AsyncClient, trained: Trained) -> None:
     answer = await client.post(PREDICT, content=json.dumps({"instances": trained.rows[:40]}), headers=JSON)
     predictions = answer.json()["predictions"]
