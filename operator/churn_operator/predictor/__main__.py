@@ -15,8 +15,8 @@ EXIT_BROKEN = 10
 KEEP_ALIVE_SECONDS = 120
 """How long an idle connection is kept.
 
-Longer than those who ask keep it (Go's pools, and so KServe's agent and most gateways: 90 s). A server that closes first
-fails the request that is on its way just then, and no proxy may repeat a POST.
+Longer than those who ask keep it (Go's pools, and so KServe's agent and most gateways: 90 s). A server that closes
+first fails the request that is on its way just then, and no proxy may repeat a POST.
 """
 
 
