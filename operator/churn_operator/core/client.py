@@ -240,15 +240,17 @@ class ApiClient:
                 if not more:
                     break
 
-    async def event(self, about: Object, condition: Object, now: datetime) -> None:
+    async def event(self, about: Object, condition: Object, now: datetime) -> Object | None:
+        """The Event as it was sent; None where it is lost."""
         try:
-            await self._event(about, condition, now)
+            return await self._event(about, condition, now)
         except NamespaceGoing:
-            return
+            return None
         except (Unavailable, WriteRefused, KindMissing) as error:
             log.warning("Event %s of %s is lost: %s", condition["reason"], name_of(about), error)
+            return None
 
-    async def _event(self, about: Object, condition: Object, now: datetime) -> None:
+    async def _event(self, about: Object, condition: Object, now: datetime) -> Object:
         """The same news about the same object is the same Event, counted."""
         time = stamp(now)
         news = "/".join((uid_of(about), condition["type"], condition["status"], condition["reason"]))
@@ -277,6 +279,7 @@ class ApiClient:
             again = {"message": message, "lastTimestamp": time, "count": known.body.get("count", 1) + 1}
             reply = await self.call("PATCH", f"{path}/{name}", body=again, content_type=MERGE)
         self._written(reply, body)
+        return body
 
     async def _write(self, obj: Object, call: Callable[[], Awaitable[Reply]]) -> Object:
         """A write that webhooks may look at: where one is away, its kind is left alone for a while."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import Any
 
 from churn_operator.core.client import ApiClient
@@ -9,6 +10,7 @@ from churn_operator.core.errors import Outdated
 from churn_operator.core.objects import MANAGED_BY, MANAGER, Alias, Object, name_of
 from churn_operator.core.prober import Prober
 from churn_operator.core.scraper import Scraper
+from churn_operator.core.sink import Sink
 from churn_operator.core.store import Store
 from churn_operator.core.tracking import Tracking
 
@@ -19,6 +21,9 @@ class Neighbours:
     What the store knows is not asked for. What a write was answered, the store knows at once.
     """
 
+    sink: Sink | None = None
+    """Where events go to besides."""
+
     def __init__(
         self, api: ApiClient, tracking: Tracking, prober: Prober, scraper: Scraper, store: Store | None = None
     ) -> None:
@@ -27,7 +32,6 @@ class Neighbours:
         self._tracking = tracking
         self.fresh = api.get
         self.list_fresh = api.list
-        self.event = api.event
         self.find_run = tracking.find_run
         self.alias = tracking.alias
         self.predict = prober.predict
@@ -61,6 +65,12 @@ class Neighbours:
     async def set_alias(self, alias: Alias) -> None:
         self._api.check()
         await self._tracking.set_alias(alias)
+
+    async def event(self, about: Object, condition: Object, now: datetime) -> None:
+        """Only what Kubernetes took goes to the sink: who may not write any more tells nobody anything."""
+        written = await self._api.event(about, condition, now)
+        if written is not None and self.sink is not None:
+            self.sink.tell(written, condition)
 
     async def _learn(self, obj: Object, live: Object | None, write: Awaitable[Object | None]) -> None:
         """Remember the answer: the object, or None where it is gone. What changed meanwhile is read anew.

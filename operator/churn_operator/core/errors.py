@@ -62,6 +62,10 @@ class MetricsUnavailable(Obstacle):
     """What was counted cannot be read. Nothing is concluded from that."""
 
 
+class SinkUnavailable(Obstacle):
+    """The receiver of events does not answer, or not for good. Nothing waits for it."""
+
+
 class WriteRefused(Obstacle):
     """The API server understood a write and refused it; waiting alone does not help."""
 

@@ -39,3 +39,6 @@ WATCH_LAG = Gauge("churn_operator_watch_lag_seconds", "How long a watch has not 
 OBJECTS = Gauge("churn_operator_objects", "Objects that are known, by kind.", ["kind"])
 LEADER = Gauge("churn_operator_leader", "1 where this replica leads.")
 API_REQUESTS = Counter("churn_operator_api_requests", "Calls to the API server, by verb and code.", ["verb", "code"])
+SINK_EVENTS = Counter(
+    "churn_operator_sink_events", "Events that the sink took, refused, or that were dropped before.", ["outcome"]
+)
