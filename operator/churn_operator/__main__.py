@@ -45,6 +45,7 @@ from churn_operator.core.prober import Prober
 from churn_operator.core.queue import Queue
 from churn_operator.core.reconcile import reconcile
 from churn_operator.core.scraper import Scraper
+from churn_operator.core.sink import Sink
 from churn_operator.core.store import Store
 from churn_operator.core.tally import RETRAINING, RUN, Tally
 from churn_operator.core.tracking import Tracking
@@ -293,9 +294,21 @@ async def neighbours(settings: Settings) -> AsyncIterator[tuple[ApiClient, Neigh
     try:
         async with aiohttp.ClientSession() as session:
             tracking = Tracking(session, settings.tracking_timeout_seconds)
-            yield api, Neighbours(api, tracking, Prober(session), Scraper(session))
+            cluster = Neighbours(api, tracking, Prober(session), Scraper(session))
+            async with _with_sink(session, cluster, settings.events_sink):
+                yield api, cluster
     finally:
         await api.close()
+
+
+@asynccontextmanager
+async def _with_sink(session: aiohttp.ClientSession, cluster: Neighbours, url: str) -> AsyncIterator[None]:
+    if not url:
+        yield
+        return
+    cluster.sink = Sink(session, url)
+    async with cluster.sink.delivering():
+        yield
 
 
 async def _with_cluster(settings: Settings, api: ApiClient) -> Settings:

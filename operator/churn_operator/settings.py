@@ -1,9 +1,11 @@
 """What the chart tells the operator, by environment variables."""
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 
 class Settings(BaseModel):
@@ -31,6 +33,8 @@ class Settings(BaseModel):
     """The label by which these tell a series' namespace…"""
     prometheus_pod_label: str = Field(default="pod", pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
     """…and the one by which they tell its pod."""
+    events_sink: str = ""
+    """Where a CloudEvent of each Kubernetes Event is posted to, besides; empty: nowhere."""
     image_pull_policy: str = "IfNotPresent"
     workers: int = Field(default=32, ge=1, le=64)
     """Objects reconciled at the same time."""
@@ -54,6 +58,15 @@ class Settings(BaseModel):
     """Answers /metrics."""
     log_format: Literal["text", "json"] = "text"
     """One line of text or one JSON object for each message."""
+
+    @field_validator("events_sink")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", url):
+            raise PydanticCustomError(
+                "address", "must be http(s)://host, with port and path where needed, and no credentials or query"
+            )
+        return url
 
     @property
     def namespaces(self) -> tuple[str, ...]:

@@ -150,6 +150,7 @@ def test_every_setting_of_the_operator_is_said_by_the_chart() -> None:
     assert (settings.lease, settings.lease_seconds) == ("churn-system/churn-operator", 30)
     assert settings.namespaces == ("marketing", "sales")
     assert settings.prometheuses == ("http://prometheus.monitoring.svc:9090", "https://thanos.example.com/west")
+    assert settings.events_sink == "http://broker-ingress.knative-eventing.svc/churn/default"
     labels = (settings.prometheus_namespace_label, settings.prometheus_pod_label)
     assert labels == ("kubernetes_namespace", "kubernetes_pod_name")
 
@@ -222,6 +223,8 @@ WRONG_VALUES = {
         "at '/analysis/prometheus/urls/0'",
     ),
     "with a label of no name": ("analysis.prometheus.podLabel=a-b", "at '/analysis/prometheus/podLabel'"),
+    "with events to no address": ("events.sink=broker", "at '/events/sink'"),
+    "with a token in the address of events": ("events.sink=http://broker?token=secret", "at '/events/sink'"),
     "with a policy that is neither on nor off": ("approval.policy.enabled=maybe", "at '/approval/policy/enabled'"),
     "with a limit that is none": ("resources.limits.memory=much", "at '/resources/limits/memory'"),
 }

@@ -7,6 +7,7 @@ from typing import cast
 
 import aiohttp
 import pytest
+from pydantic import ValidationError
 from support.control_plane import free_port
 from support.fake_time import run
 from support.kinds import SETTINGS
@@ -111,3 +112,23 @@ def test_the_settings_have_defaults_for_all_but_the_addresses_and_images() -> No
     }
     settings = Settings.from_environment(given)
     assert (settings.workers, settings.cluster, settings.log_format) == (32, "", "text")
+
+
+WRONG_SINKS = {
+    "no address": "sink",
+    "another protocol": "amqp://sink:5672",
+    "credentials": "http://me:secret@sink",
+    "a query": "http://sink/?token=secret",
+    "two lines": "http://sink\n",
+}
+
+
+@pytest.mark.parametrize("url", WRONG_SINKS.values(), ids=WRONG_SINKS)
+def test_an_address_for_events_that_is_none_is_refused_by_a_sentence(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"must be http\(s\)://host, with port .* and no credentials or query"):
+        Settings.model_validate(SETTINGS.model_dump() | {"events_sink": url})
+
+
+@pytest.mark.parametrize("url", ["", "http://sink", "https://broker.events.svc:8443/churn/default"])
+def test_events_may_go_nowhere_else_or_to_an_address(url: str) -> None:
+    assert Settings.model_validate(SETTINGS.model_dump() | {"events_sink": url}).events_sink == url
