@@ -6,6 +6,7 @@ from typing import Any
 
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
 from churn_operator.api.data import DataRead
+from churn_operator.api.digest import spec_digest
 from churn_operator.api.driftmonitor import Check, DriftMonitorSpec, DriftMonitorStatus
 from churn_operator.api.tasks import (
     ColumnDrift,
@@ -21,7 +22,6 @@ from churn_operator.api.tasks import (
 from churn_operator.api.trainingrun import SETTLED, RunPhase, TrainingRunSpec, TrainingRunStatus, Trigger
 from churn_operator.churnmodel.observe import ChurnModelWorld, MonitorSeen, RunSeen, ServerSeen
 from churn_operator.core import clock
-from churn_operator.core.digest import spec_digest
 from churn_operator.core.kind import Answer
 from churn_operator.driftmonitor.observe import DriftMonitorWorld
 from churn_operator.settings import Settings

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from churn_operator.api.base import API_VERSION, parse_duration
 from churn_operator.api.churnmodel import ChurnModelSpec, ChurnModelStatus, ServedVersion, VersionState
+from churn_operator.api.digest import spec_digest
 from churn_operator.api.driftmonitor import DriftMonitorStatus
 from churn_operator.api.reasons import Reason
 from churn_operator.api.rollout import Counters, RolloutPhase, RolloutStatus
@@ -18,7 +19,6 @@ from churn_operator.churnmodel.metrics import Wanted, read_counters
 from churn_operator.churnmodel.pods import in_url, is_ready, made_at, trouble
 from churn_operator.churnmodel.route import RouteSeen, route_seen
 from churn_operator.core import clock
-from churn_operator.core.digest import spec_digest
 from churn_operator.core.errors import KindMissing, Unavailable
 from churn_operator.core.job import Absent, JobState, observe_job, pods_of
 from churn_operator.core.kind import Answer, Cluster, champion_alias

@@ -10,11 +10,11 @@ from datetime import datetime
 
 from churn_operator.api.approval import Approval
 from churn_operator.api.base import parse_duration
+from churn_operator.api.digest import evidence_digest
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import Resolved, TrainResult
 from churn_operator.api.trainingrun import RunPhase, Trigger
 from churn_operator.core import clock
-from churn_operator.core.digest import evidence_digest
 from churn_operator.core.objects import Violation
 from churn_operator.trainingrun.observe import TrainingRunWorld, is_required
 from churn_operator.trainingrun.policies import verdict

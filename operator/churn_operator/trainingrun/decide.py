@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from churn_operator.api.approval import ApprovalTerms
 from churn_operator.api.churnmodel import ChurnModelSpec
+from churn_operator.api.digest import spec_digest
 from churn_operator.api.reasons import Reason
 from churn_operator.api.tasks import ChampionRef, Comparison, Resolved, TrainResult, TrainTask
 from churn_operator.api.training import Gates
 from churn_operator.api.trainingrun import RunPhase
 from churn_operator.core import clock
-from churn_operator.core.digest import spec_digest
 from churn_operator.core.job import Absent, Broken, Finished, Running, parse_result
 from churn_operator.core.objects import Violation, name_of, uid_of
 from churn_operator.trainingrun import approval

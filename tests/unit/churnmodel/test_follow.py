@@ -7,6 +7,7 @@ import pytest
 from support.kinds import NOW, make_monitor, make_resolved, make_run, make_spec, make_version, serving_world
 
 from churn_operator.api.churnmodel import VersionState
+from churn_operator.api.digest import spec_digest
 from churn_operator.api.trainingrun import RunPhase, Trigger
 from churn_operator.churnmodel.build import build
 from churn_operator.churnmodel.decide import Content, Held, Open, decide, decide_retraining
@@ -15,7 +16,6 @@ from churn_operator.churnmodel.policies import tried
 from churn_operator.churnmodel.report import report
 from churn_operator.churnmodel.versions import version_of
 from churn_operator.core import clock
-from churn_operator.core.digest import spec_digest
 from churn_operator.core.objects import Alias
 
 FOLLOW = {"registry": {"follow": True}}

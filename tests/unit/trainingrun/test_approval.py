@@ -16,10 +16,10 @@ from support.kinds import (
 )
 from support.memory import MemoryCluster
 
+from churn_operator.api.digest import evidence_digest
 from churn_operator.api.results import encode_result
 from churn_operator.api.trainingrun import RunPhase, TrainingRunSpec, TrainingRunStatus
 from churn_operator.core import clock
-from churn_operator.core.digest import evidence_digest
 from churn_operator.core.job import Absent, Finished
 from churn_operator.core.objects import Key
 from churn_operator.trainingrun.approval import approved_by, offer

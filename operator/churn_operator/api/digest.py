@@ -1,4 +1,4 @@
-"""Digests of specifications."""
+"""Digests of specifications and of evidence, and of anything else that is JSON."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ def spec_digest(spec: ChurnModelSpec) -> str:
     if not data["pii"]:
         del data["pii"]  # came later: models that do not name it keep their digests
     what = {"data": data, "training": training, "gates": [gate.to_dict() for gate in spec.gates]}
-    return _digest(what)
+    return digest_of(what)
 
 
 def evidence_digest(resolved: Resolved, gates: Gates, result: TrainResult, verdicts: tuple[GateVerdict, ...]) -> str:
@@ -31,7 +31,7 @@ def evidence_digest(resolved: Resolved, gates: Gates, result: TrainResult, verdi
     """
     task, measured = resolved.task, result.to_dict()
     del measured["golden"]  # the model's digest stands for it, and its numbers come back from the API server as others
-    return _digest(
+    return digest_of(
         {
             "run": {"namespace": task.namespace, "name": task.run, "uid": task.uid},
             "specDigest": resolved.spec_digest,
@@ -43,6 +43,7 @@ def evidence_digest(resolved: Resolved, gates: Gates, result: TrainResult, verdi
     )
 
 
-def _digest(what: dict[str, Any]) -> str:
+def digest_of(what: dict[str, Any]) -> str:
+    """SHA-256 of the JSON, in ASCII, with sorted keys and without blanks."""
     text = json.dumps(what, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 from support.kinds import make_spec
 
-from churn_operator.core.digest import spec_digest
+from churn_operator.api.digest import spec_digest
 
 
 def test_a_field_that_came_later_changes_the_digest_of_those_who_use_it_and_of_nobody_else() -> None:
