@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.control_plane import ROOT, ControlPlane, free_port
+from support.kinds import EARLIER
 from support.shell import (
     BACK,
     DIGEST,
@@ -28,6 +29,8 @@ from support.shell import (
     run_spec,
 )
 
+from churn_operator.api.digest import evidence_digest
+from churn_operator.api.trainingrun import TrainingRunStatus
 from churn_operator.cli import ask, orders
 
 DEADLINE = 30.0
@@ -166,6 +169,49 @@ def test_check_does_not_wait_for_what_cannot_come(telco: Played, bob: Person) ->
 def test_check_says_what_it_waited_for_in_vain(bob: Person) -> None:
     said = bob.types("check", "telco", "--wait", "--timeout", "1s")
     assert (said.code, said.out) == (1, "Not after 1s. v2 is rolling out: Step 1 of 2.\n")
+
+
+def test_a_report_goes_on_from_the_one_before_and_fails_where_history_was_rewritten(
+    played: Played, bob: Person, tmp_path: Path
+) -> None:
+    played.makes("ChurnModel", "telco", SPEC, SERVING)
+    played.makes("TrainingRun", "telco-3", run_spec(), offered())
+    assert bob.types("approve", "telco-3", "--comment", "looks good", "--yes").code == 0
+    played.says("TrainingRun", "telco-3", accepted())
+    first = bob.types("report", "telco", "-o", "json")
+    assert first.code == 0, first.out
+    assert [entry["what"] for entry in first.json["entries"] if entry.get("by") == "second"] == ["Approved"]
+    kept = tmp_path / "report.json"
+    kept.write_text(first.out)
+
+    again = bob.types("report", "telco", "--after", str(kept), "-o", "json")
+    assert (again.code, again.json["entries"]) == (0, first.json["entries"])
+    shown = bob.types("report", "telco", "--after", str(kept)).out
+    assert "second approved telco-3 on the evidence sha256:" in shown
+    assert f"The last entry's hash is {first.json['head']}" in shown
+
+    approval = played.sees("TrainingRun", "telco-3")["status"]["approval"]
+    played.says("TrainingRun", "telco-3", accepted() | {"approval": approval | {"by": "mallory"}})
+    rewritten = bob.types("report", "telco", "--after", str(kept))
+    assert rewritten.code == 1
+    assert "was told otherwise before: by was 'second' and is 'mallory'." in rewritten.out
+
+    kept.write_text(first.out.replace("looks good", "looks bad"))
+    assert bob.types("report", "telco", "--after", str(kept)).code == 1
+    kept.write_text("no report")
+    assert bob.types("report", "telco", "--after", str(kept)).code == 2
+
+
+def offered() -> dict[str, Any]:
+    """A run that waits, with the digest that its evidence has."""
+    seen = TrainingRunStatus.model_validate(WAITING)
+    assert seen.resolved is not None
+    assert seen.result is not None
+    return WAITING | {"evidenceDigest": evidence_digest(seen.resolved, seen.gates, seen.result, seen.verdicts)}
+
+
+def accepted() -> dict[str, Any]:
+    return offered() | {"phase": "Accepted", "version": "v3", "finishedAt": EARLIER}
 
 
 def test_an_approval_is_asked_for_with_the_evidence_and_written_beside_what_the_operator_owns(

@@ -14,7 +14,8 @@ from churn_operator.api.base import parse_duration
 from churn_operator.api.churnmodel import ChurnModel, ChurnModelStatus
 from churn_operator.api.driftmonitor import DriftMonitor
 from churn_operator.api.trainingrun import TrainingRun
-from churn_operator.cli import ask, evidence, orders
+from churn_operator.cli import ask, chain, evidence, orders
+from churn_operator.cli import report as reports
 from churn_operator.cli.app import Session, command
 from churn_operator.cli.evidence import Decision
 from churn_operator.cli.failure import Absent, Code, Conflict, Failure
@@ -105,6 +106,32 @@ async def check(
     document = {"name": name, "namespace": session.namespace, "ok": judgement.holds, "message": message}
     session.show(document, line(message))
     if not judgement.holds:
+        raise typer.Exit(Code.No)
+
+
+@command
+async def report(
+    session: Session,
+    name: ModelName,
+    *,
+    after: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(help="An earlier report of this model (-o json) to go on from.", metavar="FILE"),
+    ] = None,
+) -> None:
+    """Tell an auditor why each version serves, and who said so.
+
+    Runs, data, gates, approvals and what happened, from what status says, and whether one bears out the other: the
+    exit code is 1 when a check fails. What happened is a chain of hashes. Keep each report (-o json) where nobody
+    can write twice, and give the last one to the next (--after): it has all that the cluster forgot since, and fails
+    where the cluster tells otherwise now.
+    """
+    model = await session.cluster.get(ChurnModel, name)
+    earlier = None if after is None else chain.read(after.read(), after.name, reports.chain_of(model))
+    runs, _ = await session.cluster.list(TrainingRun, f"spec.modelRef.name={name}")
+    found = reports.report(model, list(runs.values()), earlier, _now())
+    session.show(found.to_dict(), reports.text(found))
+    if found.fails:
         raise typer.Exit(Code.No)
 
 

@@ -148,13 +148,17 @@ def read(kind: type[Some], obj: Object, field: str) -> Some:
     try:
         return kind.model_validate(obj.get(field) or {})
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in (field, *first["loc"]))
-        said = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+        path, said = first_error(error, field)
         raise Failure(
             f"{obj['kind']} {name_of(obj)} has a {path} that this kubectl-churn does not know ({said}): "
             "install the release that the operator is of."
         ) from error
+
+
+def first_error(error: ValidationError, *within: str) -> tuple[str, str]:
+    """Which field, and what is wrong with it."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in (*within, *first["loc"])), f"{first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
 def name_of(obj: Object) -> str:
