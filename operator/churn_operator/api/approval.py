@@ -10,6 +10,10 @@ User = Annotated[str, Field(min_length=1, max_length=512)]
 """A user as the API server knows them: the name that `kubectl auth whoami` prints."""
 
 
+APPROVED_IN_FILE = "spec.approval.approved of ChurnModel"
+"""Whom the condition Approved names where no person wrote in the run's status."""
+
+
 class ApprovalTerms(Model):
     """Whether a run waits for a person, and for how long."""
 

@@ -65,9 +65,9 @@ def it_was_approved_on_that_evidence(run: Record) -> Check | None:
         said = f"{given.by} approved {run.name} on the evidence {given.evidence_digest}"
         is_same = given.evidence_digest == recorded
         return passed(f"{said}, which is on record.") if is_same else failed(f"{said}, and {recorded} is on record.")
-    if run.approved is not None:
+    if run.approved_in_file is not None:
         return _listed(run)
-    if status.approval_terms is not None and status.approval_terms.required:
+    if run.approved is not None or (status.approval_terms is not None and status.approval_terms.required):
         return failed(f"{run.name} had to be approved and was accepted, and no approval is on record.")
     return None
 

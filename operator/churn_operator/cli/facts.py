@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from churn_operator.api.approval import ApprovedEvidence
+from churn_operator.api.approval import APPROVED_IN_FILE, ApprovedEvidence
 from churn_operator.api.base import Condition
 from churn_operator.api.churnmodel import ChurnModelStatus, ServedVersion
 from churn_operator.api.reasons import Reason
@@ -40,6 +40,10 @@ class Record:
         """That, and why, the operator took it for approved; None where nobody was asked."""
         said = self.status.condition("Approved")
         return said if said is not None and said.reason == Reason.Approved else None
+
+    @property
+    def approved_in_file(self) -> Condition | None:
+        return self.approved if self.approved is not None and APPROVED_IN_FILE in self.approved.message else None
 
 
 def record(obj: Object, file: Sequence[ApprovedEvidence]) -> Record:
@@ -85,7 +89,7 @@ def _of_run(run: Record) -> Iterator[Fact]:
         seen = Digests(evidence=given.evidence_digest)
         said = {"by": given.by, "message": given.comment}
         yield Fact(at=given.at, what=What(given.decision), subject=run.name, digests=seen, **said)
-    elif (listed := run.approved) is not None:
+    elif (listed := run.approved_in_file) is not None:
         seen = Digests(evidence=status.evidence_digest)
         at = listed.last_transition_time
         yield Fact(at=at, what=What.Approved, subject=run.name, message=listed.message, digests=seen)

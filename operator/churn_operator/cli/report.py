@@ -96,7 +96,7 @@ def text(found: Report) -> Text:
 def _lines(found: Report) -> Iterator[str]:
     yield f"# Report on ChurnModel {found.namespace}/{found.name}"
     yield f"Made at {found.at}, of the model with uid {found.uid}, from what status says in the cluster."
-    yield "Who wrote that is in the API server's audit log."
+    yield "Who wrote that there, nothing but the API server's audit log can witness."
     yield from ("", "## What serves")
     shares = [f"- {one.version} answers {one.percent} % of the requests" for one in found.versions if one.percent]
     yield from shares or ["- No share of the requests was read back."]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from churn_operator.api.approval import Approval
+from churn_operator.api.approval import APPROVED_IN_FILE, Approval
 from churn_operator.api.base import parse_duration
 from churn_operator.api.digest import evidence_digest
 from churn_operator.api.reasons import Reason
@@ -112,7 +112,7 @@ def approved_by(world: TrainingRunWorld, offer: Offer) -> str | None:
     version = f"v{world.number}"
     listed = world.model.spec.approval.approved
     if any((entry.version, entry.evidence_digest) == (version, offer.digest) for entry in listed):
-        return f"spec.approval.approved of ChurnModel {world.spec.model_ref.name}."
+        return f"{APPROVED_IN_FILE} {world.spec.model_ref.name}."
     return None
 
 

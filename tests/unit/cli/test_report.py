@@ -50,7 +50,8 @@ SERVING: dict[str, Any] = {
     ],
     "traffic": [{"version": "v2", "percent": 100}],
 }
-BY_FILE = {"approval": None, "conditions": [PASSED, condition("Approved", "True", "Approved", "By the file.")]}
+FILE = "Approved by spec.approval.approved of ChurnModel telco."
+BY_FILE = {"approval": None, "conditions": [PASSED, condition("Approved", "True", "Approved", FILE)]}
 
 
 def model(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def told(found: Chain) -> list[str]:
 WHOLE = f"""\
 # Report on ChurnModel team/telco
 Made at 2026-11-21T12:00:00Z, of the model with uid uid-1, from what status says in the cluster.
-Who wrote that is in the API server's audit log.
+Who wrote that there, nothing but the API server's audit log can witness.
 
 ## What serves
 - v2 answers 100 % of the requests
@@ -154,7 +155,7 @@ def test_a_version_that_was_approved_is_reported_whole() -> None:
             id="the operator asked",
         ),
         pytest.param(reported(run(requestedBy=None)), "by nobody who is named: ", id="nobody is named"),
-        pytest.param(reported(run(status=BY_FILE)), "- Approval: By the file.", id="the file approved"),
+        pytest.param(reported(run(status=BY_FILE)), "- Approval: " + FILE, id="the file approved"),
         pytest.param(
             reported(run(status={"result": None, "evidenceDigest": None})),
             "- Evidence: put up for nobody",
@@ -204,6 +205,11 @@ LISTED = {"approved": [{"version": "v2", "evidenceDigest": EVIDENCE}]}
             reported(run(status={"approval": None, "conditions": [PASSED]})),
             "telco-2 had to be approved and was accepted, and no approval is on record.",
             id="no approval",
+        ),
+        pytest.param(
+            reported(run(status={"approval": None, "approvalTerms": None})),
+            "telco-2 had to be approved and was accepted, and no approval is on record.",
+            id="an approval that somebody took away",
         ),
         pytest.param(
             reported(run(status={"approval": APPROVAL | {"decision": "Rejected"}, "conditions": []})),
