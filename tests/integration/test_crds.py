@@ -52,6 +52,14 @@ ACCEPTED = [
             "data": DATA,
             "rollout": {"strategy": "Shadow", "shadow": {"requests": 100, "requestsPerSecond": 5, "minAgreement": 0.9}},
         },
+        "that is autoscaled": {"data": DATA, "serving": {"replicas": 2, "autoscaling": {"maxReplicas": 2}}},
+        "that is autoscaled by memory": {
+            "data": DATA,
+            "serving": {
+                "autoscaling": {"maxReplicas": 100, "metric": "Memory", "targetUtilization": 100},
+                "resources": {"requests": {"memory": "1Gi"}},
+            },
+        },
         "that is put beside the champion": {
             "data": DATA,
             "serving": {"gateway": {"parentRefs": [{"name": "public"}]}},

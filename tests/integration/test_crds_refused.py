@@ -20,6 +20,11 @@ def labels(data: Any = DATA, **fields: Any) -> dict[str, Any]:
     return {"data": data, "rollout": {"analysis": {"labels": asked}}}
 
 
+def autoscaled(most: int, *, replicas: int = 1, resources: Any = None, **fields: Any) -> dict[str, Any]:
+    asked = {"replicas": replicas, "autoscaling": {"maxReplicas": most} | fields}
+    return {"data": DATA, "serving": asked | ({"resources": resources} if resources else {})}
+
+
 REFUSED_MODELS = {
     "without data": ({}, "spec.data: Required value"),
     "without a target": ({"data": {"source": DATA["source"]}}, "spec.data.target: Required value"),
@@ -146,6 +151,30 @@ REFUSED_MODELS = {
     "without a replica": (
         {"data": DATA, "serving": {"replicas": 0}},
         "spec.serving.replicas: .*should be greater than or equal to 1",
+    ),
+    "with fewer replicas at most than at least": (
+        autoscaled(3, replicas=4),
+        "spec.serving: .*autoscaling.maxReplicas must not be below replicas",
+    ),
+    "autoscaled without end": (
+        {"data": DATA, "serving": {"autoscaling": {}}},
+        "spec.serving.autoscaling.maxReplicas: Required value",
+    ),
+    "autoscaled by what nobody measures": (
+        autoscaled(3, metric="Requests"),
+        'spec.serving.autoscaling.metric: Unsupported value: "Requests"',
+    ),
+    "autoscaled beyond what there is": (
+        autoscaled(3, targetUtilization=101),
+        "spec.serving.autoscaling.targetUtilization: .*less than or equal to 100",
+    ),
+    "autoscaled by CPU of which none is requested": (
+        autoscaled(3, resources={"requests": {"memory": "256Mi"}}),
+        "spec.serving: .*autoscaling.metric CPU needs resources.requests.cpu",
+    ),
+    "autoscaled by memory that is limited only": (
+        autoscaled(3, metric="Memory", resources={"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}}),
+        "spec.serving: .*and Memory resources.requests.memory: utilization is a percentage of it",
     ),
     "with a canary and no gateway": (
         {"data": DATA, "rollout": {"strategy": "Canary"}},

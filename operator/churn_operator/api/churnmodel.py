@@ -43,6 +43,17 @@ class BatchingSpec(Model):
     """A smaller one is scored this long after its first row came."""
 
 
+class AutoscalingSpec(Model):
+    """When a version gets more pods, and how many at most."""
+
+    max_replicas: Annotated[int, Field(ge=1, le=100)]
+    """Pods of each version at most; serving.replicas are the fewest."""
+    metric: Literal["CPU", "Memory"] = "CPU"
+    """What is measured of its pods, of all their containers together. Memory hardly falls when requests do."""
+    target_utilization: Annotated[int, Field(ge=1, le=100)] = 80
+    """Percent of what they request that they are to use on average: above it pods are added, below it removed."""
+
+
 class FallbackSpec(Model):
     """Who answers while the champion cannot: a version, or the same probability for everybody."""
 
@@ -68,8 +79,31 @@ class FallbackSpec(Model):
 class ServingSpec(Model):
     """How the champion is served."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.autoscaling) || self.autoscaling.maxReplicas >= self.replicas",
+                "autoscaling.maxReplicas must not be below replicas",
+            ),
+            (
+                (
+                    "!has(self.autoscaling) || "
+                    "(self.autoscaling.metric == 'CPU' ? 'cpu' : 'memory') in self.resources.requests"
+                ),
+                (
+                    "autoscaling.metric CPU needs resources.requests.cpu, and Memory resources.requests.memory: "
+                    "utilization is a percentage of it"
+                ),
+            ),
+        )
+    )
+
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
-    """Pods of each version that serves."""
+    """Pods of each version that serves; with autoscaling the fewest, and those that it has before it gets clients."""
+    autoscaling: AutoscalingSpec | None = None
+    """More pods while those that are there are busy, by a HorizontalPodAutoscaler that KServe makes for each version.
+    It needs metrics-server, or whatever else serves metrics.k8s.io. To switch it on or off replaces the pods one by
+    one. Absent: as many pods as replicas says."""
     resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
     """Of the predictor container."""
     batching: BatchingSpec | None = None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from churn_operator.api.base import Resources
-from churn_operator.api.churnmodel import ServedVersion
+from churn_operator.api.churnmodel import ServedVersion, ServingSpec
 from churn_operator.api.inference_log import (
     METADATA_ANNOTATIONS,
     METADATA_HEADERS,
@@ -25,6 +25,7 @@ from churn_operator.core.job import (
 )
 from churn_operator.core.objects import MODEL_LABEL, child_metadata
 
+AUTOSCALER = "serving.kserve.io/autoscalerClass"
 GRPC_PORT = 8081
 """The predictor's own default."""
 MODEL_DIR = "/mnt/models"
@@ -70,14 +71,15 @@ def server(world: ChurnModelWorld, version: ServedVersion) -> dict[str, Any]:
         "volumeMounts": [models | {"readOnly": True}, TMP],
     }
     pod = {
-        "minReplicas": world.spec.serving.replicas,
+        **_replicas(world.spec.serving),
         "terminationGracePeriodSeconds": LOGGED_GRACE_SECONDS if version.log_url else GRACE_SECONDS,
         **_logger(version),
         "initContainers": [fetch],
         "containers": [serve],
         "volumes": [{"name": "models", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
     }
-    return _inference_service(world, version.version, pod, _logged_as(world, version))
+    scaled = {} if world.spec.serving.autoscaling is None else {AUTOSCALER: "hpa"}
+    return _inference_service(world, version.version, pod, scaled | _logged_as(world, version))
 
 
 def constant(world: ChurnModelWorld, fallback: Constant) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def _inference_service(
         "apiVersion": SERVING_API,
         "kind": "InferenceService",
         "metadata": child_metadata(world.object, server_name(world.name, version), **{MODEL_LABEL: world.name})
-        | {"annotations": {"serving.kserve.io/autoscalerClass": "none"} | SCRAPED | annotations},
+        | {"annotations": {AUTOSCALER: "none"} | SCRAPED | annotations},
         "spec": {
             "predictor": {
                 "automountServiceAccountToken": False,
@@ -146,6 +148,18 @@ def _container(world: ChurnModelWorld, name: str, image: str) -> dict[str, Any]:
 
 def _named(world: ChurnModelWorld, version: str) -> list[str]:
     return [f"--model-name={world.name}", f"--version={version}", f"--http-port={PORT}"]
+
+
+def _replicas(serving: ServingSpec) -> dict[str, Any]:
+    """What KServe makes a HorizontalPodAutoscaler of, where it is to make one."""
+    if serving.autoscaling is None:
+        return {"minReplicas": serving.replicas}
+    return {
+        "minReplicas": serving.replicas,
+        "maxReplicas": max(serving.replicas, serving.autoscaling.max_replicas),
+        "scaleMetric": serving.autoscaling.metric.lower(),
+        "scaleTarget": serving.autoscaling.target_utilization,
+    }
 
 
 def _logger(version: ServedVersion) -> dict[str, Any]:

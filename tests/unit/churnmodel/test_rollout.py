@@ -4,6 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.kinds import (
     NOW,
     SETTINGS,
@@ -271,6 +273,50 @@ def test_replicas_resources_and_the_storage_secret_follow_the_spec() -> None:
     assert predictor["initContainers"][0]["envFrom"] == [{"secretRef": {"name": "mine"}}]
 
 
+NONE = {"maxReplicas": None, "scaleMetric": None, "scaleTarget": None}
+
+
+@pytest.mark.parametrize(
+    ("serving", "autoscaler", "expected"),
+    [
+        pytest.param({"replicas": 2}, "none", {"minReplicas": 2} | NONE, id="absent: a fixed number"),
+        pytest.param(
+            {"replicas": 2, "autoscaling": {"maxReplicas": 6}}, "hpa",
+            {"minReplicas": 2, "maxReplicas": 6, "scaleMetric": "cpu", "scaleTarget": 80}, id="by CPU unless said",
+        ),
+        pytest.param(
+            {"autoscaling": {"maxReplicas": 3, "metric": "Memory", "targetUtilization": 60}}, "hpa",
+            {"minReplicas": 1, "maxReplicas": 3, "scaleMetric": "memory", "scaleTarget": 60}, id="by memory",
+        ),
+    ],
+)  # fmt: skip
+def test_an_autoscaler_is_kserves_to_make(serving: dict[str, Any], autoscaler: str, expected: dict[str, Any]) -> None:
+    """Another class is what tells KServe to delete it."""
+    made = objects(serving_world(make_spec(serving=serving)))["InferenceService", "telco-v1"]
+    assert made["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == autoscaler
+    assert {field: made["spec"]["predictor"].get(field) for field in expected} == expected
+
+
+@given(st.integers(1, 100), st.integers(1, 100), st.sampled_from(["CPU", "Memory"]), st.integers(1, 100))
+def test_there_are_never_to_be_more_pods_at_least_than_at_most(
+    replicas: int, most: int, metric: str, target: int
+) -> None:
+    """KServe refuses that, as the CRD does."""
+    autoscaling = {"maxReplicas": most, "metric": metric, "targetUtilization": target}
+    spec = make_spec(serving={"replicas": replicas, "autoscaling": autoscaling})
+    predictor = objects(serving_world(spec))["InferenceService", "telco-v1"]["spec"]["predictor"]
+    assert predictor["minReplicas"] == replicas
+    assert replicas <= predictor["maxReplicas"] <= max(replicas, most)
+
+
+def test_who_stands_in_with_a_constant_is_never_autoscaled() -> None:
+    spec = make_spec(serving={"replicas": 2, "autoscaling": {"maxReplicas": 6}, "fallback": {"probability": 0.2}})
+    made = objects(serving_world(spec))["InferenceService", "telco-fallback"]
+    assert made["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
+    assert made["spec"]["predictor"]["minReplicas"] == 1
+    assert "maxReplicas" not in made["spec"]["predictor"]
+
+
 def test_without_kserve_everything_else_is_still_made() -> None:
     spec = make_spec(monitoring={"current": {"source": {"uri": "s3://churn/current.csv"}}})
     kinds = {kind for kind, _ in objects(serving_world(spec, kserve_missing=True))}
@@ -285,12 +331,6 @@ def test_a_wanted_run_and_a_probe_are_made() -> None:
     assert made["TrainingRun", "telco-2"]["spec"]["evidence"]["monitor"] == "telco"
     assert made["TrainingRun", "telco-2"]["spec"]["revision"] == "version:2"
     assert ("Job", f"telco-probe-{slot}") in made
-
-
-def test_servers_are_left_alone_by_autoscalers() -> None:
-    """KServe would make one that counts what no metrics server measures."""
-    server = objects(serving_world())["InferenceService", "telco-v1"]
-    assert server["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
 
 
 def test_servers_are_found_by_a_prometheus_that_goes_by_annotations() -> None:
