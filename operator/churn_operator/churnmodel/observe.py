@@ -348,14 +348,13 @@ async def _servers(
         obj = by_name.get(name)
         if obj is None:
             continue
-        conditions = obj.get("status", {}).get("conditions", ())
-        ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})
+        lacks = None if _had_clients(version, status.rollout) else await _lacking(cluster, key, spec, version, obj)
         answer = None
-        if ready.get("status") == "True" or _had_clients(version, status.rollout):
+        if lacks is None:
             host = await _host(cluster, key, version, services)
             url = f"http://{host}/v1/models/{key.name}:predict"
             answer = await cluster.predict(url, version.golden)
-        heard = str(ready.get("message", "not ready yet"))
+        heard = lacks or "not ready yet"
         if answer is None or not answer.ok:
             pods = await _pods(cluster, key, version.version)
             why = trouble(pods)
@@ -363,6 +362,23 @@ async def _servers(
             answer = answer and _explained(answer, why if pods else "it has no pod")
         seen.append(ServerSeen(version.version, heard, answer, made_at(obj)))
     return tuple(seen)
+
+
+async def _lacking(
+    cluster: Cluster, key: Key, spec: ChurnModelSpec, version: ServedVersion | Constant, server: Object
+) -> str | None:
+    """Why a server that had no clients yet is not to have any.
+
+    KServe makes one that is autoscaled with a single pod, and calls that ready; its autoscaler looks 15 s later.
+    """
+    conditions = server.get("status", {}).get("conditions", ())
+    ready: Object = next((c for c in conditions if c["type"] == "Ready"), {})
+    if ready.get("status") != "True":
+        return str(ready.get("message", "not ready yet"))
+    if spec.serving.autoscaling is None or isinstance(version, Constant):
+        return None
+    pods, fewest = sum(map(is_ready, await _pods(cluster, key, version.version))), spec.serving.replicas
+    return None if pods >= fewest else f"{pods} of the {fewest} pods that serving.replicas asks for are ready"
 
 
 def _had_clients(version: ServedVersion | Constant, rollout: RolloutStatus | None) -> bool:

@@ -82,6 +82,37 @@ async def test_who_had_no_traffic_yet_is_asked_when_kserve_calls_it_ready() -> N
     assert world.server("v2").heard == FALSE["message"]  # type: ignore[union-attr] # it is there
 
 
+@pytest.mark.parametrize(
+    ("serving", "pods", "heard"),
+    [
+        pytest.param({"replicas": 2}, ["True"], "v2 was asked", id="KServe's word is taken for a fixed number of pods"),
+        pytest.param(
+            {"replicas": 2, "autoscaling": {"maxReplicas": 4}}, ["True", "False"],
+            "1 of the 2 pods that serving.replicas asks for are ready", id="not for one of several that is autoscaled",
+        ),
+        pytest.param(
+            {"replicas": 2, "autoscaling": {"maxReplicas": 4}}, ["True", "True"], "v2 was asked",
+            id="until it has the fewest",
+        ),
+    ],
+)  # fmt: skip
+async def test_who_had_no_traffic_yet_is_to_have_as_many_pods_as_are_asked_for(
+    serving: dict[str, Any], pods: list[str], heard: str
+) -> None:
+    ready = owned("InferenceService", "telco-v2", {}) | {"status": {"conditions": [FALSE | {"status": "True"}]}}
+    there = [a_pod(f"pod-{number}", said) for number, said in enumerate(pods)]
+    world = await seen(cluster_of(canary(serving=serving), ready, *there))
+    assert world.server("v2").heard == heard  # type: ignore[union-attr] # it is there
+
+
+async def test_who_stands_in_is_one_pod_whatever_autoscaling_says() -> None:
+    serving = {"replicas": 2, "autoscaling": {"maxReplicas": 4}, "fallback": {"probability": 0.2}}
+    status = {"conditions": [FALSE | {"status": "True"}]}
+    constant = owned("InferenceService", "telco-fallback", {}) | {"status": status}
+    world = await seen(cluster_of(canary(serving=serving), constant, answering=["v1", "fallback"]))
+    assert world.server("fallback").answers  # type: ignore[union-attr] # it is there
+
+
 async def test_an_ipv6_address_of_the_service_is_asked_in_brackets() -> None:
     await seen(cluster := cluster_of(canary(1), address="fd00::1"))
     assert "http://[fd00::1]/v1/models/telco:predict" in cluster.urls
