@@ -83,6 +83,10 @@ def counted(looks: Sequence[Told], *made: str) -> list[int]:
             [{"a": (130, 0), "b": (20, 0)}, {"a": (140, 0), "b": (5, 0)}], ["b"], [50, 45],
             id="one made since that begins anew",
         ),
+        pytest.param(
+            [{"a": (130, 0)}, {"a": (150, 0), "b": (20, 0), "d": (30, 0)}, {"a": (160, 0), "b": (40, 0)}], ["b", "d"],
+            [30, 100, 100], id="one that an autoscaler adds and removes takes along what it had counted",
+        ),
     ],
 )  # fmt: skip
 def test_a_pod_counts_with_what_it_answered_in_the_step(
@@ -102,6 +106,20 @@ def test_the_past_of_a_pod_that_was_not_ready_when_the_step_began(champion: Told
     challenger = {"c": (400, 4)} if expected is Shift else {"c": (1000, 60)}
     world = step(champion, challenger, begun({"a": (1000, 10)}, {"c": (0, 0)}))
     assert isinstance(decide_rollout(world, NOW).move, expected)
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [pytest.param(4, Shift, id="a good one goes on"), pytest.param(60, GiveUp, id="a bad one ends")],
+)
+def test_what_an_autoscaler_adds_and_removes_within_a_step_leaves_its_verdict(errors: int, expected: type) -> None:
+    """Added: busy from nothing on. Removed: the share of errors among the rest is what is left to judge by."""
+    begun_with = begun({"a": (1000, 10), "gone": (5000, 50)}, {"c": (0, 0)})
+    grown = step({"a": (1900, 19), "b": (900, 9)}, {"c": (400, errors), "d": (400, errors)}, begun_with, "b", "d")
+    assert isinstance(decide_rollout(grown, NOW).move, expected)
+    assert [grown.counted(version).requests for version in ("v1", "v2")] == [1800, 800]  # type: ignore[union-attr] # they told
+    shrunk = step({"a": (1950, 19)}, {"c": (450, errors)}, begun_with)
+    assert isinstance(decide_rollout(shrunk, NOW).move, expected)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
