@@ -141,6 +141,12 @@ def gateway(ask: Ask) -> Finding:
     return ok("gateway", ", ".join(f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in gateways))
 
 
+def metrics(ask: Ask) -> Finding:
+    if ask("get", "--raw", "/apis/metrics.k8s.io/v1beta1") is None:
+        return Finding("pod metrics", "optional", "no metrics.k8s.io", "metrics-server, only for serving.autoscaling")
+    return ok("pod metrics", "metrics.k8s.io")
+
+
 def storage(ask: Ask) -> Finding:
     classes = _json(ask, "get", "storageclass").get("items", [])
     default = "storageclass.kubernetes.io/is-default-class"
@@ -168,7 +174,9 @@ def services(ask: Ask) -> Finding:
     return Finding("Services from here", "optional", f"{address or 'no address'} does not answer", todo)
 
 
-CHECKS: tuple[Callable[[Ask], Finding], ...] = (kubernetes, kserve, kserve_mode, gateway, storage, rights, services)
+CHECKS: tuple[Callable[[Ask], Finding], ...] = (
+    *(kubernetes, kserve, kserve_mode, gateway, metrics, storage, rights, services),
+)
 
 
 def look(ask: Ask) -> list[Finding]:

@@ -32,6 +32,7 @@ def test_an_administrator_reads_that_kserve_is_what_lacks(control_plane: Control
     assert told["KServe"].startswith("missing")
     assert "no InferenceService v1beta1" in told["KServe"]
     assert told["gateway"].startswith("optional")
+    assert told["pod metrics"].startswith("optional")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ MANAGERS = (
 CONFIG = ("-n", "kserve", "get", "configmap", "inferenceservice-config", "-o", "json")
 GATEWAYS = ("get", "gateways.gateway.networking.k8s.io", "--all-namespaces", "-o", "json")
 ROUTES = ("get", "crd", "httproutes.gateway.networking.k8s.io")
+METRICS = ("get", "--raw", "/apis/metrics.k8s.io/v1beta1")
 CLASSES = ("get", "storageclass", "-o", "json")
 
 SERVED = {"spec": {"versions": [{"name": "v1beta1", "served": True}]}}
@@ -98,6 +99,12 @@ def test_a_gateway_is_optional_and_named_when_there_is_one() -> None:
     assert doctor.gateway(Cluster({ROUTES: {}, GATEWAYS: {"items": [public]}})) == Finding(
         "gateway", "ok", "gateways/public"
     )
+
+
+def test_what_pods_use_is_measured_for_those_who_scale_by_it_only() -> None:
+    finding = doctor.metrics(Cluster())
+    assert (finding.state, finding.todo) == ("optional", "metrics-server, only for serving.autoscaling")
+    assert doctor.metrics(Cluster({METRICS: {}})) == Finding("pod metrics", "ok", "metrics.k8s.io")
 
 
 def test_a_storage_class_counts_when_it_is_the_default() -> None:
