@@ -21,6 +21,7 @@ APIS = {
     "inferenceservices": "/apis/serving.kserve.io/v1beta1",
     "jobs": "/apis/batch/v1",
     "deployments": "/apis/apps/v1",
+    "horizontalpodautoscalers": "/apis/autoscaling/v2",
     "pods": "/api/v1",
     "services": "/api/v1",
     "events": "/api/v1",

@@ -1,5 +1,6 @@
-"""One model behind one address, asked in every way there is."""
+"""One model behind one address, asked in every way there is, and served by as many pods as are asked for."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,8 @@ import pandas as pd
 import pytest
 import requests
 from hack.demo.kube import Object, holds, wait_until
-from hack.demo.stage import SAMPLES, Stage
+from hack.demo.load import Load
+from hack.demo.stage import SAMPLES, Stage, members
 from kserve import InferInput, InferRequest, InferResponse
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
@@ -122,3 +124,39 @@ def test_what_was_asked_is_counted(address: Address) -> None:
     after = counted(address)
     assert after[requests_total] - before.get(requests_total, 0) == 1
     assert after[unknown] - before[unknown] == 1
+
+
+def scale(stage: Stage, replicas: int, autoscaling: Object | None) -> None:
+    """Until each pod is one that KServe made by these terms, and there are so many."""
+    patch = {"spec": {"serving": {"replicas": replicas, "autoscaling": autoscaling}}}
+    stage.kubectl.run("patch", "chm", "gym", "--type=merge", "--patch", json.dumps(patch))
+    autoscaler = "none" if autoscaling is None else "hpa"
+
+    def is_scaled() -> bool:
+        made = stage.kubectl.get("deployments", "gym-v1-predictor") or {}
+        now, annotations = made["status"], made["spec"]["template"]["metadata"]["annotations"]
+        counts = [now.get(of, 0) for of in ("replicas", "updatedReplicas", "availableReplicas")]
+        is_seen = now.get("observedGeneration") == made["metadata"]["generation"]
+        is_meant = annotations["serving.kserve.io/autoscalerClass"] == autoscaler
+        return is_seen and is_meant and counts == [replicas] * len(counts)
+
+    wait_until(f"{replicas} pods, {autoscaler}", is_scaled, seconds=180, diagnose=stage.kubectl.diagnose)
+
+
+def test_an_autoscaler_comes_and_goes_without_one_failed_request(address: Address, stage: Stage) -> None:
+    """It holds the bounds; what it would count is served by no metrics-server here."""
+    asked = {"maxReplicas": 3, "metric": "Memory", "targetUtilization": 70}
+
+    def autoscaler() -> Object | None:
+        return stage.kubectl.get("horizontalpodautoscalers", "gym-v1-predictor")
+
+    with Load(f"http://{address.host}/v1/models/gym:predict", members(), per_second=20) as load:
+        scale(stage, 2, asked)
+        made = autoscaler() or {}
+        scale(stage, 1, None)
+        wait_until("no autoscaler", lambda: autoscaler() is None, seconds=30, diagnose=stage.kubectl.diagnose)
+    target = {"type": "Utilization", "averageUtilization": 70}
+    assert (made["spec"]["minReplicas"], made["spec"]["maxReplicas"]) == (2, 3)
+    assert made["spec"]["metrics"] == [{"type": "Resource", "resource": {"name": "memory", "target": target}}]
+    assert load.failures == [], load.summary()
+    assert load.versions == ["v1"], load.summary()
