@@ -175,7 +175,14 @@ def services(ask: Ask) -> Finding:
 
 
 CHECKS: tuple[Callable[[Ask], Finding], ...] = (
-    *(kubernetes, kserve, kserve_mode, gateway, metrics, storage, rights, services),
+    kubernetes,
+    kserve,
+    kserve_mode,
+    gateway,
+    metrics,
+    storage,
+    rights,
+    services,
 )
 
 
