@@ -1,9 +1,11 @@
-# What runs in the cluster before anybody's pods: DNS, a gateway and KServe.
+# What runs in the cluster before anybody's pods: DNS, what measures pods, a gateway and KServe.
 # shellcheck shell=bash disable=SC2153 # PKI is set by write_certificates
 
 apply() { "$BIN/kubectl" apply --server-side --force-conflicts -f - >/dev/null; }
 
 install_dns() { sed "s/@COREDNS@/$COREDNS/" "$MANIFESTS/coredns.yaml" | apply; }
+
+install_metrics() { sed "s/@METRICS_SERVER@/$METRICS_SERVER/" "$MANIFESTS/metrics-server.yaml" | apply; }
 
 install_gateway() {
   apply <"$TOOLS/gateway-crds.yaml"
@@ -27,4 +29,12 @@ wait_until_ready() {
   "$BIN/kubectl" wait --for=condition=Available --timeout=120s --namespace gateways deployment/traefik >/dev/null
   "$BIN/kubectl" wait --for=condition=Programmed --timeout=60s --namespace gateways gateway/public >/dev/null
   wait_for 30 "$BIN/kubectl" apply --dry-run=server -f "$MANIFESTS/kserve-check.yaml" || die "KServe runs, but its webhook does not answer"
+  serve_metrics
+}
+
+# Last of all: the API server keeps its first connection, also one that kube-proxy did not lead to the pod yet.
+serve_metrics() {
+  "$BIN/kubectl" wait --for=condition=Available --timeout=120s --namespace kube-system deployment/metrics-server >/dev/null
+  apply <"$MANIFESTS/metrics-api.yaml"
+  "$BIN/kubectl" wait --for=condition=Available --timeout=60s apiservice/v1beta1.metrics.k8s.io >/dev/null
 }

@@ -18,6 +18,7 @@ write_certificates() {
   certificate apiserver /CN=kube-apiserver "DNS:kubernetes.default.svc,DNS:kubernetes.default,DNS:localhost,IP:127.0.0.1,IP:10.96.0.1,IP:$NODE_IP"
   certificate kubelet-server "/CN=$NODE_NAME" "DNS:$NODE_NAME,IP:$NODE_IP"
   certificate kserve-webhook /CN=kserve-webhook DNS:kserve-webhook-server-service.kserve.svc
+  certificate front-proxy /CN=front-proxy DNS:front-proxy
   kubeconfig admin /O=system:masters/CN=admin
   kubeconfig controller-manager /CN=system:kube-controller-manager
   kubeconfig scheduler /CN=system:kube-scheduler

@@ -25,9 +25,10 @@ up() {
     down
     mkdir -p "$PKI"
     kind_ create cluster --kubeconfig "$KUBECONFIG" --wait 180s >&2
-    for program in traefik manager agent versitygw; do kind_ load image-archive "$TOOLS/images/$program.tar" >&2; done
+    for program in metrics-server traefik manager agent versitygw; do kind_ load image-archive "$TOOLS/images/$program.tar" >&2; done
     write_authority
     certificate kserve-webhook /CN=kserve-webhook DNS:kserve-webhook-server-service.kserve.svc
+    install_metrics
     install_gateway
     install_kserve
     wait_until_ready

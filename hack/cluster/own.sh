@@ -56,6 +56,7 @@ up() {
   start_control_plane
   start_kubelet
   install_dns
+  install_metrics
   install_gateway
   install_kserve
   wait_until_ready

@@ -3,7 +3,7 @@
 # shellcheck source=hack/programs.sh
 source "$REPO/hack/programs.sh"
 
-TOOLS=$CACHE/tools-$(echo "$KUBERNETES $KSERVE $COREDNS $TRAEFIK $GATEWAY_API $HELM $VERSITYGW" | digest)
+TOOLS=$CACHE/tools-$(echo "$KUBERNETES $KSERVE $COREDNS $METRICS_SERVER $TRAEFIK $GATEWAY_API $HELM $VERSITYGW" | digest)
 BIN=$TOOLS/bin
 
 need_tools() {
@@ -22,6 +22,7 @@ build_tools() {
     go_build "k8s.io/kubernetes@v$KUBERNETES" cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kube-proxy,kubelet,kubectl}
   go_build "github.com/kserve/kserve@$KSERVE" cmd/{manager,agent}
   go_build "github.com/coredns/coredns@$COREDNS" .
+  go_build "sigs.k8s.io/metrics-server@$METRICS_SERVER" cmd/metrics-server
   go_build "github.com/traefik/traefik/v3@$TRAEFIK" cmd/traefik
   go_build "helm.sh/helm/v3@$HELM" cmd/helm
   go_build "github.com/versity/versitygw@$VERSITYGW" cmd/versitygw
@@ -81,6 +82,7 @@ EOT
 NODE_IMAGES=(
   "localhost/pause:1 pause"
   "localhost/coredns:$COREDNS coredns"
+  "localhost/metrics-server:$METRICS_SERVER metrics-server"
   "localhost/traefik:$TRAEFIK traefik"
   "localhost/kserve-manager:$KSERVE manager"
   "localhost/kserve-agent:$KSERVE agent"
