@@ -18,8 +18,9 @@ from churn_operator.api.base import API_VERSION
 from churn_operator.core.objects import Object
 
 REFERENCE = {"modelRef": {"name": "telco"}}
+ROLES = [(False, True), (True, False)]
+"""Of a replica that stands by, and of the one that leads."""
 DATA = {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"}
-LEASE_SECONDS = 3
 
 
 class Receiver:
@@ -64,7 +65,6 @@ def two(
             tracking_uri=mlflow_stub.uri,
             events_sink=receiver.server.make_url("/events"),
             lease=f"{namespace}/lease",
-            lease_seconds=LEASE_SECONDS,
             watch_namespaces=namespace,
         )
         for user in ("operator", "second")
@@ -116,7 +116,8 @@ async def test_the_sink_gets_from_the_leader_alone_the_story_that_kubernetes_has
         return kinds == {"ChurnModel", "TrainingRun", "DriftMonitor"}
 
     await asyncio.to_thread(until, is_whole)
-    (leader,), (other,) = [one for one in two if one.leads()], [one for one in two if one.stands_by()]
+    await asyncio.to_thread(until, lambda: sorted((one.leads(), one.stands_by()) for one in two) == ROLES)
+    other, leader = sorted(two, key=Operator.leads)
     assert other.metric("churn_operator_sink_events_total") == 0
     assert await asyncio.to_thread(other.end, signal.SIGTERM) == 0
     assert await asyncio.to_thread(leader.end, signal.SIGTERM) == 0
