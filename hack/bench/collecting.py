@@ -161,7 +161,8 @@ class CollectorProcess:
             **settings,
         }
         said = {f"CHURN_COLLECTOR_{name.upper()}": str(value) for name, value in wanted.items()}
-        self._environment = {**os.environ, **store.environment, **said}
+        as_in_its_image = {"MALLOC_ARENA_MAX": "2"}
+        self._environment = {**os.environ, **as_in_its_image, **store.environment, **said}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
