@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hack.bench.ports import free_port
 
 from churn_operator.api import inference_log as layout
 from churn_operator.api.contract import CONTRACT_FILE, MANIFEST_FILE, Contract, Feature, Manifest
@@ -41,13 +42,6 @@ REST_SECONDS = 5.0
 BUCKET = "s3://models"
 NAMESPACE, MODEL, VERSION = "team-a", "telco", "v7"
 PARTITION = layout.Partition(NAMESPACE, MODEL, VERSION)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def versitygw() -> str:

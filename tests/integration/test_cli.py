@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.control_plane import ROOT, ControlPlane, free_port
+from hack.bench.ports import free_port
+from support.control_plane import ROOT, ControlPlane
 from support.kinds import EARLIER
 from support.shell import (
     BACK,

@@ -219,8 +219,8 @@ KINDS = {fault.value: fault for fault in Fault} | {WAITED_FOR: Fault.SLOW}
 async def test_collectors_keep_what_an_object_store_that_fails_does_not_take(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
 
-    async def live(kind: str, folder: Path) -> list[str]:
-        store, told = ObjectStore(folder), list[Failures]()
+    async def live(kind: str, store: ObjectStore, folder: Path) -> list[str]:
+        told = list[Failures]()
         try:
             await loop.run_in_executor(threads, store.start)
             async with behind_a_proxy(store) as proxy:
@@ -240,7 +240,10 @@ async def test_collectors_keep_what_an_object_store_that_fails_does_not_take(tmp
             store.stop()
 
     with ThreadPoolExecutor(len(KINDS)) as threads:
-        found = await asyncio.gather(*(live(kind, tmp_path / f"{n}") for n, kind in enumerate(KINDS)))
+        folders = [tmp_path / str(number) for number in range(len(KINDS))]
+        # A store changes the environment, which a program that a thread starts just then reads: first all are made.
+        stores = list(map(ObjectStore, folders))
+        found = await asyncio.gather(*map(live, KINDS, stores, folders))
     assert not {kind: wrong for kind, wrong in zip(KINDS, found, strict=True) if wrong}
 
 

@@ -22,7 +22,8 @@ from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import aiohttp
-from support.control_plane import ROOT, ControlPlane, free_port
+from hack.bench.ports import free_port
+from support.control_plane import ROOT, ControlPlane
 from support.kinds import make_drift_result
 from support.kubelet import end_job
 from support.mlflow_server import MlflowServer

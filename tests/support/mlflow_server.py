@@ -8,7 +8,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from support.control_plane import free_port
+from hack.bench.ports import free_port
 
 START_SECONDS = 120.0
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from support.control_plane import free_port
+from hack.bench.ports import free_port
 
 DEADLINE = 60.0
 COMMAND = [sys.executable, "-m", "churn_operator"]

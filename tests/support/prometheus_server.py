@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from support.control_plane import ROOT, free_port
+from hack.bench.ports import free_port
+from support.control_plane import ROOT
 
 START_SECONDS = 60.0
 SCRAPE_SECONDS = 0.2

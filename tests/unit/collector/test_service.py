@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pyarrow.parquet as pq
 import pytest
-from hack.bench.collecting import free_port
+from hack.bench.ports import free_port
 from unit.collector.making import HEADERS, KEY, MODEL_URI, ROW, contract, damage, half, listed
 
 from churn_operator.api.contract import CONTRACT_FILE, MANIFEST_FILE, Manifest

@@ -7,8 +7,8 @@ from typing import cast
 
 import aiohttp
 import pytest
+from hack.bench.ports import free_port
 from pydantic import ValidationError
-from support.control_plane import free_port
 from support.fake_time import run
 from support.kinds import SETTINGS
 

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from hack.bench.ports import free_port
 from prometheus_client import REGISTRY
-from support.control_plane import free_port
 from support.kinds import make_object
 
 from churn_operator.api.churnmodel import ChurnModel

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hack.bench.ports import free_port
 from unit.jobs.making import train_task
 
 from churn_operator.api.tasks import UID_TAG, TrainResult, TrainTask
@@ -26,9 +26,7 @@ DEADLINE = 60.0
 def mlflow_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that is starting, on a database and a folder of its own."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"),
         *(f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"),

@@ -1,7 +1,6 @@
 """A server without a model, as a process: each row of each protocol gets the probability that it was started with."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from hack.bench.ports import free_port
 from kserve import InferInput, InferRequest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from prometheus_client.parser import text_string_to_metric_families
@@ -52,10 +52,7 @@ class Fallback:
 
 @pytest.fixture(scope="module")
 def fallback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fallback]:
-    with socket.socket() as free, socket.socket() as other:
-        free.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        port, grpc_port = free.getsockname()[1], other.getsockname()[1]
+    port, grpc_port = free_port(), free_port()
     # As the operator starts it: there is no folder of a model.
     options = ["--model-name=telco", "--version=fallback", f"--probability={PROBABILITY}"]
     command = [sys.executable, "-m", "churn_operator.predictor", *options, f"--http-port={port}"]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from hack.bench.ports import free_port
 from kserve import InferInput, InferRequest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from unit.predictor.trained import Trained
@@ -54,10 +55,7 @@ def command(folder: Path, port: int, *more: str) -> list[str]:
 
 @pytest.fixture
 def server(trained: Trained, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
-    with socket.socket() as free, socket.socket() as other:
-        free.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        port, grpc_port = free.getsockname()[1], other.getsockname()[1]
+    port, grpc_port = free_port(), free_port()
     body = json.dumps({"instances": [trained.rows[0]]}).encode()
     log, home = tmp_path / "stdout", tmp_path / "home"
     home.mkdir()
@@ -232,12 +230,10 @@ def test_a_folder_without_a_model_ends_the_process_with_a_sentence(tmp_path: Pat
 
 
 def test_a_port_that_is_taken_ends_the_process(trained: Trained) -> None:
-    with socket.socket() as taken, socket.socket() as free:
+    with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
-        free.bind(("127.0.0.1", 0))
-        arguments = command(trained.folder, free.getsockname()[1], f"--grpc-port={taken.getsockname()[1]}")
-        free.close()
+        arguments = command(trained.folder, free_port(), f"--grpc-port={taken.getsockname()[1]}")
         ended = subprocess.run(
             arguments,
             env=os.environ | {"PYTHONPATH": OPERATOR},

@@ -1,16 +1,16 @@
 """V2 over gRPC, as the KServe SDK's client and as a bare client ask."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import grpc
 import httpx
 import numpy as np
 import pytest
+from hack.bench.ports import free_port
 from kserve import InferenceGRPCClient, InferInput, InferRequest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
@@ -25,17 +25,9 @@ from churn_operator.predictor.request import MAX_BODY, Rows
 LIMITS = rpc.Limits(age_seconds=60, grace_seconds=5)
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @pytest.fixture
 async def address(assembled: tuple[Any, Any, Any]) -> AsyncIterator[str]:
-    (port,) = free_ports(1)
+    port = free_port()
     server, model, _ = assembled
     drain = Drain(0)
     servicer = rpc.Servicer(model, drain, data_plane=server.dataplane, access_log=True)
@@ -245,7 +237,7 @@ async def hammer(stub: Any, message: Any, stop: asyncio.Event) -> int:
 
 async def test_a_pod_that_goes_away_under_load_fails_no_call(assembled: tuple[Any, Any, Any], trained: Trained) -> None:
     _, model, _ = assembled
-    ports, drain, service, stop = free_ports(2), Drain(0), Service(), asyncio.Event()
+    ports, drain, service, stop = [free_port(), free_port()], Drain(0), Service(), asyncio.Event()
     first, second = (rpc.Servicer(model, d, data_plane=None, access_log=False) for d in (drain, Drain(0)))
     front = await asyncio.start_server(service.take, "127.0.0.1", 0)
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{front.sockets[0].getsockname()[1]}")
