@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -294,21 +294,11 @@ async def neighbours(settings: Settings) -> AsyncIterator[tuple[ApiClient, Neigh
     try:
         async with aiohttp.ClientSession() as session:
             tracking = Tracking(session, settings.tracking_timeout_seconds)
-            cluster = Neighbours(api, tracking, Prober(session), Scraper(session))
-            async with _with_sink(session, cluster, settings.events_sink):
-                yield api, cluster
+            sink = Sink(session, settings.events_sink) if settings.events_sink else None
+            async with sink.delivering() if sink else nullcontext():
+                yield api, Neighbours(api, tracking, Prober(session), Scraper(session), sink=sink)
     finally:
         await api.close()
-
-
-@asynccontextmanager
-async def _with_sink(session: aiohttp.ClientSession, cluster: Neighbours, url: str) -> AsyncIterator[None]:
-    if not url:
-        yield
-        return
-    cluster.sink = Sink(session, url)
-    async with cluster.sink.delivering():
-        yield
 
 
 async def _with_cluster(settings: Settings, api: ApiClient) -> Settings:

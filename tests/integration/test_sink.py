@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from hack.bench.mlflow_stub import MlflowStub
 from support.control_plane import ControlPlane
+from support.events_receiver import Receiver
 from support.operator_process import Operator, until
 
 from churn_operator.api.base import API_VERSION
@@ -21,20 +20,6 @@ REFERENCE = {"modelRef": {"name": "telco"}}
 ROLES = [(False, True), (True, False)]
 """Of a replica that stands by, and of the one that leads."""
 DATA = {"source": {"uri": "s3://churn/telco.csv"}, "target": "churn"}
-
-
-class Receiver:
-    """Takes what comes."""
-
-    def __init__(self) -> None:
-        self.got: list[Object] = []
-        app = web.Application()
-        app.router.add_post("/events", self._take)
-        self.server = TestServer(app)
-
-    async def _take(self, request: web.Request) -> web.Response:
-        self.got.append(await request.json())
-        return web.Response(status=202)
 
 
 @pytest.fixture
@@ -63,7 +48,7 @@ def two(
             control_plane.kubeconfig(user),
             tmp_path / user,
             tracking_uri=mlflow_stub.uri,
-            events_sink=receiver.server.make_url("/events"),
+            events_sink=receiver.url,
             lease=f"{namespace}/lease",
             watch_namespaces=namespace,
         )

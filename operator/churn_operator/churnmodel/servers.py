@@ -156,7 +156,7 @@ def _replicas(serving: ServingSpec) -> dict[str, Any]:
         return {"minReplicas": serving.replicas}
     return {
         "minReplicas": serving.replicas,
-        "maxReplicas": max(serving.replicas, serving.autoscaling.max_replicas),
+        "maxReplicas": serving.autoscaling.max_replicas,
         "scaleMetric": serving.autoscaling.metric.lower(),
         "scaleTarget": serving.autoscaling.target_utilization,
     }

@@ -57,7 +57,7 @@ class Fact(_Exact):
     at: Time
     what: What
     subject: str
-    """A run, a version or the model."""
+    """A run, a version or what was ordered."""
     by: str | None = None
     """Who, where it was a person."""
     message: str | None = None

@@ -59,13 +59,13 @@ def is_of(run: Record, uid: str) -> bool:
     return resolved is None or resolved.model_uid in {None, uid}
 
 
-def facts(model: str, status: ChurnModelStatus, runs: Iterable[Record]) -> tuple[Fact, ...]:
+def facts(status: ChurnModelStatus, runs: Iterable[Record]) -> tuple[Fact, ...]:
     """In the order of time. Where two tell of the same, the first tells more."""
     told = [
         *(fact for run in runs for fact in _of_run(run)),
         *(fact for version in status.versions for fact in _of_version(version)),
         *_quarantined(status),
-        *_ordered(model, status),
+        *_ordered(status),
     ]
     different = {fact.identity: fact for fact in reversed(told)}.values()
     return tuple(sorted(different, key=lambda fact: (instant(fact.at), ORDER.index(fact.what), fact.subject)))
@@ -121,11 +121,11 @@ def _quarantined(status: ChurnModelStatus) -> Iterator[Fact]:
         yield Fact(at=one.since, what=What.Quarantined, subject=one.version, digests=Digests(model=one.digest))
 
 
-def _ordered(model: str, status: ChurnModelStatus) -> Iterator[Fact]:
+def _ordered(status: ChurnModelStatus) -> Iterator[Fact]:
+    """By the action, too: two of one second are two."""
     given, handled = status.command, status.handled
     if given is not None:
         asked = " ".join(part for part in (given.action, given.version) if part)
-        said = {"by": given.by, "message": f"{asked}: {given.reason}"}
-        yield Fact(at=given.at, what=What.Ordered, subject=model, **said)
+        yield Fact(at=given.at, what=What.Ordered, subject=asked, by=given.by, message=given.reason or None)
     if handled is not None:
-        yield Fact(at=handled.at, what=What(handled.outcome), subject=model, message=handled.message)
+        yield Fact(at=handled.at, what=What(handled.outcome), subject=handled.action, message=handled.message)

@@ -15,7 +15,7 @@ from churn_operator.cli import checks, moment
 from churn_operator.cli.chain import Chain, Entry, begun, grown
 from churn_operator.cli.checks import Check, Outcome
 from churn_operator.cli.facts import Record, facts, is_of, record
-from churn_operator.cli.summary import Object, Run, Version, name_of, read
+from churn_operator.cli.summary import Object, Run, Version, read
 from churn_operator.cli.tree import line
 
 
@@ -63,7 +63,7 @@ def report(model: Object, runs: Sequence[Object], earlier: Chain | None, now: da
     found = sorted((record(run, file) for run in runs), key=lambda run: run.run.number)
     records = [run for run in found if is_of(run, model["metadata"]["uid"])]
     by_name = {run.name: run for run in records}
-    told = facts(name_of(model), status, records)
+    told = facts(status, records)
     chain = grown(earlier or chain_of(model), told)
     return Report(
         **dict(chain),

@@ -21,13 +21,17 @@ class Neighbours:
     What the store knows is not asked for. What a write was answered, the store knows at once.
     """
 
-    sink: Sink | None = None
-    """Where events go to besides."""
-
     def __init__(
-        self, api: ApiClient, tracking: Tracking, prober: Prober, scraper: Scraper, store: Store | None = None
+        self,
+        api: ApiClient,
+        tracking: Tracking,
+        prober: Prober,
+        scraper: Scraper,
+        store: Store | None = None,
+        sink: Sink | None = None,
     ) -> None:
         self.store = store or Store(time.monotonic)
+        self._sink = sink
         self._api = api
         self._tracking = tracking
         self.fresh = api.get
@@ -69,8 +73,8 @@ class Neighbours:
     async def event(self, about: Object, condition: Object, now: datetime) -> None:
         """Only what Kubernetes took goes to the sink: who may not write any more tells nobody anything."""
         written = await self._api.event(about, condition, now)
-        if written is not None and self.sink is not None:
-            self.sink.tell(written, condition)
+        if written is not None and self._sink is not None:
+            self._sink.tell(written, condition)
 
     async def _learn(self, obj: Object, live: Object | None, write: Awaitable[Object | None]) -> None:
         """Remember the answer: the object, or None where it is gone. What changed meanwhile is read anew.

@@ -4,8 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.kinds import (
     NOW,
     SETTINGS,
@@ -295,18 +293,6 @@ def test_an_autoscaler_is_kserves_to_make(serving: dict[str, Any], autoscaler: s
     made = objects(serving_world(make_spec(serving=serving)))["InferenceService", "telco-v1"]
     assert made["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == autoscaler
     assert {field: made["spec"]["predictor"].get(field) for field in expected} == expected
-
-
-@given(st.integers(1, 100), st.integers(1, 100), st.sampled_from(["CPU", "Memory"]), st.integers(1, 100))
-def test_there_are_never_to_be_more_pods_at_least_than_at_most(
-    replicas: int, most: int, metric: str, target: int
-) -> None:
-    """KServe refuses that, as the CRD does."""
-    autoscaling = {"maxReplicas": most, "metric": metric, "targetUtilization": target}
-    spec = make_spec(serving={"replicas": replicas, "autoscaling": autoscaling})
-    predictor = objects(serving_world(spec))["InferenceService", "telco-v1"]["spec"]["predictor"]
-    assert predictor["minReplicas"] == replicas
-    assert replicas <= predictor["maxReplicas"] <= max(replicas, most)
 
 
 def test_who_stands_in_with_a_constant_is_never_autoscaled() -> None:

@@ -2,16 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from hack.bench.ports import free_port
-from prometheus_client import REGISTRY
+from support.events_receiver import Answer, Receiver
 from support.kinds import make_object
 
 from churn_operator.api.churnmodel import ChurnModel
@@ -26,7 +25,6 @@ from churn_operator.core.scraper import Scraper
 from churn_operator.core.sink import Sink, cloud_event
 from churn_operator.core.tracking import Tracking
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CONDITION = {"type": "Ready", "status": "True", "reason": "ChampionServing", "message": "v1 serves"}
 ATTRIBUTES = {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"}
 
@@ -36,47 +34,6 @@ def event(name: str = "telco", message: str = "v1 serves", kind: str = "ChurnMod
     involved = {key: about[key] for key in ("apiVersion", "kind")} | about["metadata"]
     del involved["generation"]
     return {"involvedObject": involved, "message": message, "lastTimestamp": "2026-11-21T12:00:00Z"} | more
-
-
-def counted(outcome: str) -> float:
-    return REGISTRY.get_sample_value("churn_operator_sink_events_total", {"outcome": outcome}) or 0
-
-
-class Receiver:
-    """Answers what its test says, in this order, and then 202."""
-
-    def __init__(self, port: int | None = None) -> None:
-        self.answers: list[int | Answer] = []
-        self.got: list[Object] = []
-        self.headers: list[Any] = []
-        self.paths: list[str] = []
-        self.counts = {outcome: counted(outcome) for outcome in ("Delivered", "Refused", "Dropped")}
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._take)
-        self.server = TestServer(app, port=port)
-
-    async def _take(self, request: web.Request) -> web.StreamResponse:
-        self.paths.append(request.path)
-        self.headers.append(request.headers)
-        self.got.append(await request.json())
-        answer = self.answers.pop(0) if self.answers else 202
-        if isinstance(answer, int):
-            return web.Response(status=answer, headers={"Location": "/elsewhere"})
-        return await answer(request)
-
-    @property
-    def url(self) -> str:
-        return str(self.server.make_url("/events"))
-
-    @property
-    def names(self) -> list[str]:
-        return [message["subject"] for message in self.got]
-
-    @property
-    def outcomes(self) -> dict[str, float]:
-        """Of this test."""
-        since = {outcome: counted(outcome) - before for outcome, before in self.counts.items()}
-        return {outcome: count for outcome, count in since.items() if count}
 
 
 @pytest.fixture
@@ -160,10 +117,16 @@ def test_the_same_news_has_the_same_id_and_other_news_has_another() -> None:
     assert ids == [cloud_event(*each)["id"] for each in told]
 
 
-async def test_a_sink_that_is_away_gets_each_once_and_in_order_when_it_is_back(session: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize(
+    "last_words", [b"", b"hello\r\n\r\n", b"HTTP/1.1 20"], ids=["none", "garbage", "half an answer"]
+)
+async def test_a_sink_that_is_away_gets_each_once_and_in_order_when_it_is_back(
+    session: aiohttp.ClientSession, last_words: bytes
+) -> None:
     tried, port = asyncio.Event(), free_port()
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(last_words)
         writer.close()
         tried.set()
 
@@ -290,9 +253,7 @@ class Api:
 
 
 def neighbours(session: aiohttp.ClientSession, api: Api, to: Sink | None) -> Neighbours:
-    made = Neighbours(cast("ApiClient", api), Tracking(session), Prober(session), Scraper(session))
-    made.sink = to
-    return made
+    return Neighbours(cast("ApiClient", api), Tracking(session), Prober(session), Scraper(session), sink=to)
 
 
 async def test_neither_the_loop_nor_the_end_waits_for_a_sink_that_hangs(
